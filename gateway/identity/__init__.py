@@ -1,0 +1,1 @@
+"""Who is asking: credentials in, a proved Principal out."""

@@ -1,0 +1,18 @@
+"""What proves an identity."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.types import Credentials, Principal
+
+
+class Authenticator(Protocol):
+    """Turns credentials into a principal, or refuses."""
+
+    async def authenticate(self, credentials: Credentials) -> Principal:
+        """The principal these credentials prove. Cheap (a few microseconds) for keys and cached tokens.
+
+        Raises: Unauthenticated, whose ``cause`` is for the log and whose text is the same for all causes.
+        """
+        ...

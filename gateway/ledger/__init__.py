@@ -1,0 +1,1 @@
+"""The ledger: one durable, tamper-evident record per prediction; everything else is a projection of it."""

@@ -1,0 +1,95 @@
+"""What a loaded model is, and what loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NewType, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+
+from gateway.types import ModelFacts, ServableId, Tensor
+
+Arrays: TypeAlias = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
+ValidTensors = NewType("ValidTensors", dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"])
+"""Inputs that fit a signature. Only ``Signature.validate`` makes them; having them is the proof."""
+
+
+class Inference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a run gave: outputs in the model's order, and where in which batch it ran.
+
+    ``started_ns`` is monotonic, when the batch left the queue; ``batch_n`` rows ran together and this
+    call's begin at ``batch_i``.
+    """
+
+    outputs: tuple[Tensor, ...]
+    started_ns: int
+    batch_n: int = 1
+    batch_i: int = 0
+
+
+class Signature(Protocol):
+    """A model's inputs and outputs; it turns tensors into ``ValidTensors``, which is the only way to get them."""
+
+    def validate(self, inputs: Sequence[Tensor]) -> ValidTensors:
+        """Arrays that view the tensors' bytes (no copy) and fit names, datatypes, shapes and the batch limit.
+
+        Raises: InvalidInput naming the input, what came and what was expected.
+        """
+        ...
+
+    def rows(self, inputs: ValidTensors) -> int:
+        """Rows of a batching model's inputs; 1 for a model that does not batch."""
+        ...
+
+
+class Servable(Protocol):
+    """One loaded model version; immutable until closed."""
+
+    @property
+    def id(self) -> ServableId: ...
+
+    @property
+    def facts(self) -> ModelFacts: ...
+
+    @property
+    def signature(self) -> Signature: ...
+
+    def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Awaitable[Inference]:
+        """Run the model, batched with others where that is exact.
+
+        Cancelling the awaiting task takes the call out of the queue. Raises: ModelFailed; Overloaded when the
+        queue is full; DeadlineExceeded when the deadline passed before the run.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model. Only called when no lease is out."""
+        ...
+
+
+class Loader(Protocol):
+    """Knows how to load one version."""
+
+    @property
+    def id(self) -> ServableId: ...
+
+    def estimate_bytes(self) -> int:
+        """An upper bound of the memory that ``load`` will take."""
+        ...
+
+    def load(self) -> Servable:
+        """Load and warm up. Blocking; called off the event loop. Raises: ModelUnloadable naming file and cause."""
+        ...
+
+
+class Source(Protocol):
+    """States which versions should be loaded; what it omits should go."""
+
+    def aspired(self) -> Mapping[str, Sequence[Loader]]:
+        """For every model name, the loaders of all versions that should be served."""
+        ...
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` whenever ``aspired`` may answer something new."""
+        ...

@@ -1,0 +1,96 @@
+"""What a transport is: it frames gRPC messages for a table of methods, and knows nothing of inference.
+
+Both transports (``h2``, ``grpcio``) hold the same suite, ``tests/conformance``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+Metadata: TypeAlias = tuple[tuple[str, bytes], ...]
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What arrived before the body.
+
+    ``method`` is the path without its leading slash (``package.Service/Method``). ``metadata`` has lower-case
+    names, ``-bin`` values decoded, and none of the transport's own fields (pseudo headers, ``grpc-*``,
+    ``content-type``, ``te``). ``deadline_ns`` is monotonic; None means the caller set none. ``peer`` is the
+    address in canonical text (no zone, no brackets, IPv4-mapped addresses as IPv4; "" for a Unix socket);
+    ``certificate`` is the peer's verified certificate in DER, b"" without mTLS.
+    """
+
+    method: str
+    metadata: Metadata = ()
+    deadline_ns: int | None = None
+    peer: str = ""
+    certificate: bytes = b""
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """One response message and the trailing metadata that goes with status OK."""
+
+    body: bytes
+    trailers: Metadata = ()
+
+
+class Refused(Exception):
+    """The one way a handler ends without an answer.
+
+    ``code`` is a gRPC status number, ``details`` a serialised ``google.rpc.Status`` (b"" for none; the transport
+    sends it as ``grpc-status-details-bin``).
+    """
+
+    def __init__(self, code: int, message: str, trailers: Metadata = (), details: bytes = b"") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.trailers = trailers
+        self.details = details
+
+
+Unary: TypeAlias = Callable[[Head, bytes], Awaitable[Answer]]
+"""Called once per message. Its task is cancelled when the caller hangs up or its deadline has passed."""
+
+Stream: TypeAlias = Callable[[Head, AsyncIterator[bytes]], AsyncIterator[bytes]]
+"""Bidirectional (and server) streaming: messages in, messages out. It ends with OK and no trailers when the
+iterator ends, or by raising ``Refused``. Closing the iterator means that the caller is gone."""
+
+
+class Methods(msgspec.Struct, frozen=True, kw_only=True):
+    """The method table: full method name to handler. What is in neither map is UNIMPLEMENTED."""
+
+    unary: Mapping[str, Unary]
+    stream: Mapping[str, Stream] = {}
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds that hold before a handler sees a byte. Sizes in bytes, times in seconds; 0 means no limit
+    for the times only."""
+
+    max_message_bytes: int = 64 * 1024 * 1024
+    max_metadata_bytes: int = 16 * 1024
+    max_streams: int = 200
+    handshake_s: float = 10.0
+    idle_s: float = 0.0
+    max_age_s: float = 0.0
+    max_age_grace_s: float = 30.0
+    min_ping_interval_s: float = 10.0
+
+
+class Transport(Protocol):
+    """Serves one method table on one port of one event loop."""
+
+    async def start(self, methods: Methods, *, host: str, port: int) -> int:
+        """Listen with SO_REUSEPORT and return the bound port (``port`` 0 takes a free one).
+
+        Raises: OSError when the address cannot be bound.
+        """
+        ...
+
+    async def drain(self, *, grace_s: float) -> None:
+        """Refuse new calls, let those in flight finish for at most ``grace_s``, cancel the rest, close."""
+        ...
