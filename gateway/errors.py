@@ -63,6 +63,8 @@ class GatewayError(Exception):
 
     code: ClassVar[Code] = Code.INTERNAL
     reason: ClassVar[str] = "internal"
+    prediction_id: str = ""
+    """Position of the record of this ending, set when it is durable; "" when there is none."""
 
 
 class CallerError(GatewayError):

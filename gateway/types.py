@@ -216,7 +216,10 @@ class Permit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """Proof that a record is on stable storage: durable when you hold it."""
+    """Proof that a record is on stable storage: durable when you hold it.
+
+    ``leaf_hash`` is b"" in relaxed mode alone, where an answer may leave numbered but not yet durable.
+    """
 
     shard: str
     seq: int
