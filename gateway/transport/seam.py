@@ -40,8 +40,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 class Refused(Exception):
     """The one way a handler ends without an answer.
 
-    ``code`` is a gRPC status number, ``details`` a serialised ``google.rpc.Status`` (b"" for none; the transport
-    sends it as ``grpc-status-details-bin``).
+    ``code`` is a gRPC status number, ``details`` a serialised ``google.rpc.Status`` (b"" for none; the
+    transport sends it as ``grpc-status-details-bin``).
     """
 
     def __init__(self, code: int, message: str, trailers: Metadata = (), details: bytes = b"") -> None:

@@ -1,0 +1,188 @@
+"""The portable transport: grpc.aio with generic handlers. The only file that knows grpc's server.
+
+Bytes go through unparsed. Framing, compression, deadlines, cancellation and the limits are gRPC core's
+own; unknown methods never reach this file.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import NoReturn, cast
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+
+from gateway.errors import Code
+from gateway.transport.headers import OWN_FIELDS, canonical_host
+from gateway.transport.seam import Answer, Head, Limits, Metadata, Methods, Refused, Stream, Unary
+from gateway.transport.tls import ServerTls
+
+log = logging.getLogger(__name__)
+
+_STATUS: Mapping[int, grpc.StatusCode] = {status.value[0]: status for status in grpc.StatusCode}
+_INTERNAL = "internal error"
+_DEFAULT = Limits()
+
+
+class GrpcioTransport:
+    """Serves a method table with grpc.aio. See ``seam.Transport`` for the contract."""
+
+    def __init__(self, limits: Limits = _DEFAULT, tls: ServerTls | None = None) -> None:
+        self._limits = limits
+        self._tls = tls
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, methods: Methods, *, host: str, port: int) -> int:
+        server = grpc.aio.server(options=_options(self._limits))
+        server.add_generic_rpc_handlers((_Table(methods),))
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            bound = (
+                server.add_insecure_port(address)
+                if self._tls is None
+                else server.add_secure_port(address, _credentials(self._tls))
+            )
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+        await server.start()
+        self._server = server
+        return bound
+
+    async def drain(self, *, grace_s: float) -> None:
+        if self._server is not None:
+            await self._server.stop(grace_s)
+            self._server = None
+
+
+class _Table(grpc.GenericRpcHandler):
+    """Finds the handler of a path; None makes grpc answer UNIMPLEMENTED."""
+
+    def __init__(self, methods: Methods) -> None:
+        self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+        for name, unary in methods.unary.items():
+            self._handlers[f"/{name}"] = grpc.unary_unary_rpc_method_handler(_UnaryCall(name, unary))
+        for name, stream in methods.stream.items():
+            self._handlers[f"/{name}"] = grpc.stream_stream_rpc_method_handler(_StreamCall(name, stream))
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        return self._handlers.get(handler_call_details.method)
+
+
+class _UnaryCall:
+    def __init__(self, name: str, handler: Unary) -> None:
+        self._name = name
+        self._handler = handler
+
+    async def __call__(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        try:
+            answer: Answer = await self._handler(_head(self._name, context), body)
+        except Refused as refused:
+            await _abort(context, refused)
+        except Exception:  # what is not ours must not leak
+            log.exception("transport.handler_failed", extra={"method": self._name})
+            await _abort(context, Refused(Code.INTERNAL, _INTERNAL))
+        context.set_trailing_metadata(_outgoing(answer.trailers))
+        return answer.body
+
+
+class _StreamCall:
+    def __init__(self, name: str, handler: Stream) -> None:
+        self._name = name
+        self._handler = handler
+
+    async def __call__(
+        self, bodies: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
+    ) -> AsyncIterator[bytes]:
+        answers = self._handler(_head(self._name, context), bodies)
+        try:
+            async for answer in answers:
+                yield answer
+        except Refused as refused:
+            await _abort(context, refused)
+        except Exception:  # what is not ours must not leak
+            log.exception("transport.handler_failed", extra={"method": self._name})
+            await _abort(context, Refused(Code.INTERNAL, _INTERNAL))
+        finally:
+            close = getattr(answers, "aclose", None)
+            if close is not None:
+                await close()
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    def ms(seconds: float) -> int:
+        return int(seconds * 1000) if seconds > 0 else 2**31 - 1
+
+    return [
+        ("grpc.so_reuseport", 1),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", limits.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
+        ("grpc.max_concurrent_streams", limits.max_streams),
+        ("grpc.server_handshake_timeout_ms", ms(limits.handshake_s)),
+        ("grpc.max_connection_idle_ms", ms(limits.idle_s)),
+        ("grpc.max_connection_age_ms", ms(limits.max_age_s)),
+        ("grpc.max_connection_age_grace_ms", ms(limits.max_age_grace_s)),
+        ("grpc.http2.min_ping_interval_without_data_ms", int(limits.min_ping_interval_s * 1000)),
+    ]
+
+
+def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    def certificates() -> grpc.ServerCertificateConfiguration:
+        pem = tls.pem()
+        return grpc.ssl_server_certificate_configuration(
+            [(pem.key, pem.cert)], root_certificates=pem.client_ca
+        )
+
+    return grpc.dynamic_ssl_server_credentials(
+        certificates(), lambda: certificates(), require_client_authentication=tls.require_client_cert
+    )
+
+
+def _head(name: str, context: grpc.aio.ServicerContext[bytes, bytes]) -> Head:
+    remaining = cast("float | None", context.time_remaining())  # the stub forgets None: no deadline
+    return Head(
+        method=name,
+        metadata=_incoming(context.invocation_metadata() or ()),
+        deadline_ns=None if remaining is None else time.monotonic_ns() + int(remaining * 1e9),
+        peer=_peer(context.peer()),
+        certificate=_certificate(context.auth_context()),
+    )
+
+
+def _incoming(fields: Iterable[tuple[str, str | bytes]]) -> Metadata:
+    return tuple(
+        (name, value if isinstance(value, bytes) else value.encode("latin-1"))
+        for name, value in fields
+        if name not in OWN_FIELDS
+    )
+
+
+def _outgoing(trailers: Metadata) -> tuple[tuple[str, str | bytes], ...]:
+    return tuple(
+        (name, value if name.endswith("-bin") else value.decode("latin-1")) for name, value in trailers
+    )
+
+
+def _peer(peer: str) -> str:
+    kind, _, rest = unquote(peer).partition(":")
+    return canonical_host(rest.rpartition(":")[0]) if kind in ("ipv4", "ipv6") else ""
+
+
+def _certificate(auth: Mapping[str, Iterable[bytes]]) -> bytes:
+    for pem in auth.get("x509_pem_cert", ()):
+        return ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))
+    return b""
+
+
+async def _abort(context: grpc.aio.ServicerContext[bytes, bytes], refused: Refused) -> NoReturn:
+    trailers = _outgoing(refused.trailers)
+    if refused.details:
+        trailers = (*trailers, ("grpc-status-details-bin", refused.details))
+    await context.abort(_STATUS[refused.code], refused.message, trailers)

@@ -1,0 +1,84 @@
+"""What a server shows and asks for in a TLS handshake, replaceable while it serves."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Pem:
+    """The files' contents at one moment; no ``client_ca`` means that no client certificate is asked for."""
+
+    cert: bytes
+    key: bytes
+    client_ca: bytes | None
+
+
+class ServerTls:
+    """Paths of the server's certificate chain, its key and (for mTLS) the CA that signs clients.
+
+    With ``client_ca`` a client may show a certificate; with ``require_client_cert`` it must. TLS 1.2 or
+    newer, ALPN ``h2``. ``reload()`` makes new handshakes use the files as they are now; connections that
+    stand are left alone.
+    """
+
+    def __init__(
+        self, cert: Path, key: Path, client_ca: Path | None = None, require_client_cert: bool = False
+    ) -> None:
+        if require_client_cert and client_ca is None:
+            raise ValueError(
+                "require_client_cert needs client_ca: the CA file that signs client certificates"
+            )
+        self.require_client_cert = require_client_cert
+        self._cert = cert
+        self._key = key
+        self._client_ca = client_ca
+        self._pem: Pem | None = None
+        self._contexts: list[ssl.SSLContext] = []
+
+    def pem(self) -> Pem:
+        """Return the files' contents as of the last ``reload`` (or the first use).
+
+        Raises: OSError when a file cannot be read; ssl.SSLError when the files do not fit together.
+        """
+        if self._pem is None:
+            self.reload()
+        assert self._pem is not None  # noqa: S101  # reload() assigns it or raises
+        return self._pem
+
+    def context(self) -> ssl.SSLContext:
+        """Return a server context that follows ``reload``."""
+        context = self._build()
+        self._contexts.append(context)
+        return context
+
+    def reload(self) -> None:
+        """Read the files again. All of them are checked first: on an error the old ones stay in use.
+
+        Raises: OSError, ssl.SSLError as ``pem`` does.
+        """
+        self._build()
+        pem = Pem(
+            cert=self._cert.read_bytes(),
+            key=self._key.read_bytes(),
+            client_ca=self._client_ca.read_bytes() if self._client_ca else None,
+        )
+        for context in self._contexts:
+            self._load(context)
+        self._pem = pem
+
+    def _build(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        if self._client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED if self.require_client_cert else ssl.CERT_OPTIONAL
+        self._load(context)
+        return context
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(self._cert, self._key)
+        if self._client_ca is not None:
+            context.load_verify_locations(self._client_ca)
