@@ -1,1 +1,1 @@
-"""Models and their lives, in TensorFlow Serving's words: a Source aspires, a Loader loads, a Manager serves."""
+"""The life of models in TensorFlow Serving's words: a Source aspires, a Loader loads, a Manager serves."""

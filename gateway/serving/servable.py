@@ -15,6 +15,11 @@ ValidTensors = NewType("ValidTensors", dict[str, "np.ndarray[tuple[int, ...], np
 """Inputs that fit a signature. Only ``Signature.validate`` makes them; having them is the proof."""
 
 
+class ModelUnloadable(Exception):
+    """A version that cannot be loaded. The text names the file and the cause: it becomes the version's reason
+    in the repository index and one line of log. It never ends a prediction."""
+
+
 class Inference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a run gave: outputs in the model's order, and where in which batch it ran.
 
@@ -29,7 +34,7 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Signature(Protocol):
-    """A model's inputs and outputs; it turns tensors into ``ValidTensors``, which is the only way to get them."""
+    """A model's inputs and outputs; it turns tensors into ``ValidTensors``: the only way to get them."""
 
     def validate(self, inputs: Sequence[Tensor]) -> ValidTensors:
         """Arrays that view the tensors' bytes (no copy) and fit names, datatypes, shapes and the batch limit.
@@ -79,7 +84,10 @@ class Loader(Protocol):
         ...
 
     def load(self) -> Servable:
-        """Load and warm up. Blocking; called off the event loop. Raises: ModelUnloadable naming file and cause."""
+        """Load and warm up. Blocking; called off the event loop.
+
+        Raises: ModelUnloadable naming file and cause.
+        """
         ...
 
 

@@ -93,8 +93,9 @@ class WarmupSample:
 class ModelSettings:
     """One model's configuration, before or after completion from its graph.
 
-    ``max_batch_size`` 0 means "not given" before completion and "does not batch" after it. ``dynamic_batching``
-    is None when the file has none. ``parameters`` are the backend's (``intra_op_thread_count``, ...).
+    ``max_batch_size`` 0 means "not given" before completion and "does not batch" after it.
+    ``dynamic_batching`` is None when the file has none. ``parameters`` are the backend's
+    (``intra_op_thread_count``, ...).
     ``accelerators`` are execution providers in order of preference. ``unsupported`` names what the file asks
     for and this server does not do (``sequence_batching``, ``ensemble_scheduling``, decoupled, ...).
     """

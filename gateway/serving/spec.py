@@ -1,0 +1,36 @@
+"""What one input or output of a model looks like from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output as callers see it.
+
+    ``shape`` has the batch dimension where the model batches; -1 is free. ``reshape`` (also with the batch
+    dimension) is what the graph sees in its place, None when that is the same.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    optional: bool = False
+    reshape: tuple[int, ...] | None = None
+
+
+def fits(expected: tuple[int, ...], got: tuple[int, ...]) -> bool:
+    """Whether a concrete shape satisfies one with free (-1) dimensions; a negative size never does."""
+    if len(expected) != len(got):
+        return False
+    for want, have in zip(expected, got, strict=True):
+        if want != have if want >= 0 else have < 0:
+            return False
+    return True
+
+
+def refill(pattern: tuple[int, ...], expected: tuple[int, ...], got: tuple[int, ...]) -> tuple[int, ...]:
+    """``pattern`` with its free entries taken, in order, from where ``expected`` is free in ``got``."""
+    free = iter([have for want, have in zip(expected, got, strict=True) if want == -1])
+    return tuple(next(free) if want == -1 else want for want in pattern)
