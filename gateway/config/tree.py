@@ -1,0 +1,144 @@
+"""Every key there is, with its default, its unit in its name, and one sentence that says what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A part of the tree: frozen, and no key but those named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Tls(Section):
+    certificate: Path | None = None
+    """Server certificate chain (PEM); with `key` it turns TLS on."""
+    key: Path | None = None
+    """Private key of the certificate (PEM)."""
+    client_ca: Path | None = None
+    """CA bundle (PEM) that client certificates are verified with."""
+    require_client: bool = False
+    """Refuse connections without a client certificate."""
+
+
+class Limits(Section):
+    max_message_bytes: Count = 64 * 1024 * 1024
+    """Largest request message; judged by its length prefix before it is read."""
+    max_metadata_bytes: Count = 16 * 1024
+    """Largest request metadata, names and values."""
+    max_streams: Count = 200
+    """Concurrent calls on one connection."""
+    handshake_s: Seconds = 10.0
+    """Time a new connection has to start speaking HTTP/2."""
+    idle_s: Seconds = 0.0
+    """Close a connection without calls after this long; 0 never."""
+    max_age_s: Seconds = 0.0
+    """Ask clients to reconnect after this long (plus 10 % jitter), which rebalances workers; 0 never."""
+    max_age_grace_s: Seconds = 30.0
+    """Time that calls in flight get on a connection that is too old."""
+    max_inflight: Count = 4096
+    """Calls in flight in one worker; more are refused at once with RESOURCE_EXHAUSTED."""
+    max_inflight_bytes: Count = 512 * 1024 * 1024
+    """Request bytes in flight in one worker."""
+
+
+class Server(Section):
+    host: str = "127.0.0.1"
+    """Address to listen on for gRPC."""
+    port: Port = 8001
+    """Port for gRPC; 0 takes a free one, which the ready line names."""
+    transport: Literal["h2", "grpcio"] = "h2"
+    """HTTP/2 implementation: h2 (fast) or grpcio (portable)."""
+    workers: Count | Literal["auto"] = 1
+    """Worker processes on the one port; auto is one a core."""
+    drain_delay_s: Seconds = 0.0
+    """Time between turning not ready and refusing calls, for load balancers to notice."""
+    grace_s: Seconds = 20.0
+    """Time that calls in flight get to finish when the gateway stops."""
+    reflection: bool = False
+    """Serve gRPC reflection, so that grpcurl needs no proto files."""
+    metadata: tuple[str, ...] = ()
+    """Request metadata keys (lower case) that policy may read."""
+    trust_trace: Literal["always", "authenticated", "never"] = "authenticated"
+    """Whose incoming trace context is continued; others start a new trace."""
+
+
+class Admin(Section):
+    host: str = "127.0.0.1"
+    """Address of the admin HTTP server (metrics, health)."""
+    port: Port = 8002
+    """Port of the admin HTTP server; 0 takes a free one."""
+
+
+class Models(Section):
+    dirs: tuple[Path, ...] = (Path("models"),)
+    """Model repositories in Triton's layout; several may be given."""
+    mode: Literal["none", "poll", "explicit"] = "poll"
+    """none: load once; poll: follow the directory; explicit: load and unload by RPC."""
+    poll_s: Annotated[float, Field(gt=0)] = 2.0
+    """How often the repository is looked at in mode poll."""
+
+
+class Policy(Section):
+    dir: Path = Path("policies")
+    """Directory or bundle (tar.gz) of Rego policies and data."""
+    engine: Literal["embedded", "opa"] = "embedded"
+    """Who decides: the embedded Rego interpreter or an OPA server."""
+    opa_url: str = "http://127.0.0.1:8181"
+    """The OPA server: http://HOST:PORT or unix:///path."""
+    opa_timeout_ms: Count = 100
+    """Longest wait for OPA; a slower decision is UNAVAILABLE."""
+    cache_entries: Annotated[int, Field(ge=0)] = 10_000
+    """Exact decision cache of the embedded engine, in entries; 0 turns it off."""
+    hide_existence: bool = False
+    """Answer PERMISSION_DENIED for models that do not exist, unless the caller would be allowed."""
+    poll_s: Annotated[float, Field(gt=0)] = 1.0
+    """How often the policy directory is looked at for changes."""
+
+
+class Identity(Section):
+    anonymous: bool = False
+    """A call without a credential becomes the principal `anonymous`; the policy still decides."""
+
+
+class Ledger(Section):
+    mode: Literal["strict", "relaxed"] = "strict"
+    """strict: no answer before its record is durable; relaxed: answer first, commit within 50 ms."""
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe event that is logged."""
+    format: Literal["auto", "json", "text"] = "auto"
+    """auto: text on a terminal, one JSON object a line otherwise."""
+
+
+class Config(Section):
+    """The whole configuration. Components never see it: the composition roots hand them plain arguments."""
+
+    data: Path = Path("data")
+    """Directory for ledgers, keys and state; one gateway at a time."""
+    instance: str = Field(default="gw", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    """Name of this gateway in prediction ids (INSTANCE.WORKER/SEQUENCE) and in policy input."""
+    region: str = ""
+    """Where this gateway runs, for policy input."""
+    environment: str = ""
+    """What it runs for (prod, test), for policy input."""
+    server: Server = Server()
+    admin: Admin = Admin()
+    tls: Tls = Tls()
+    limits: Limits = Limits()
+    models: Models = Models()
+    policy: Policy = Policy()
+    identity: Identity = Identity()
+    ledger: Ledger = Ledger()
+    log: Log = Log()

@@ -1,0 +1,192 @@
+"""What is known of a call so far, and the record it becomes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.errors import (
+    CallerError,
+    Cancelled,
+    Code,
+    DeadlineExceeded,
+    GatewayError,
+    Overloaded,
+    PermissionDenied,
+    PolicyError,
+    Unauthenticated,
+)
+from gateway.ledger.record import SCHEMA, Record
+from gateway.types import Call, Context, Decision, ModelFacts, ModelRef, Principal, Tensor
+
+_STRING_CAP = 256
+_REASONS_CAP = 64
+_OBLIGATIONS_CAP = 32
+
+
+class Draft:
+    """The one mutable object of a request, owned by its task; everything else that flows is frozen.
+
+    ``stage`` names the step under way, so that an error is recorded with where it happened. Times are
+    monotonic nanoseconds, 0 while a phase was not reached.
+    """
+
+    __slots__ = (
+        "authenticated_ns", "batch_i", "batch_n", "call", "context", "decided_ns", "decision", "inferred_ns",
+        "inputs_c", "model", "outputs", "outputs_c", "payload", "policy_c", "principal", "queued_ns", "ref",
+        "request_digest", "route", "rows", "stage",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, call: Call | None, ref: ModelRef | None) -> None:
+        self.context = context
+        self.call = call
+        self.ref = ref
+        self.stage = "admit"
+        self.principal: Principal | None = None
+        self.model: ModelFacts | None = None
+        self.decision: Decision | None = None
+        self.outputs: tuple[Tensor, ...] = ()
+        self.rows = 0
+        self.batch_n = 0
+        self.batch_i = 0
+        self.authenticated_ns = 0
+        self.decided_ns = 0
+        self.queued_ns = 0
+        self.inferred_ns = 0
+        self.inputs_c = ""
+        self.outputs_c = ""
+        self.policy_c = ""
+        self.request_digest = ""
+        self.route = ""
+        self.payload = "none"
+
+    def phases(self, now_ns: int) -> dict[str, int]:
+        """Microseconds from receipt to the end of each phase reached, in the order of PHASES.
+
+        The queue ends when the model starts. "record" ends when the record is sealed: the commit cannot
+        stand in its own record.
+        """
+        start = self.context.received_ns
+        ph: dict[str, int] = {}
+        if self.authenticated_ns:
+            ph["authenticate"] = (self.authenticated_ns - start) // 1000
+        if self.decided_ns:
+            ph["decide"] = (self.decided_ns - start) // 1000
+        if self.queued_ns:
+            ph["queue"] = (self.queued_ns - start) // 1000
+        if self.inferred_ns:
+            ph["infer"] = (self.inferred_ns - start) // 1000
+        ph["record"] = (now_ns - start) // 1000
+        return ph
+
+
+def record_of(
+    draft: Draft,
+    error: BaseException | None,
+    *,
+    shard: str,
+    seq: int,
+    boot: str,
+    runtime: str,
+    relaxed: bool,
+    now_ns: int,
+) -> Record:
+    """The record of ``draft`` as it ended: with an answer (``error`` None) or with ``error``."""
+    context, principal, model, decision = draft.context, draft.principal, draft.model, draft.decision
+    status, outcome = ending(error, context.deadline_ns, now_ns)
+    asked = str(draft.ref) if draft.ref is not None else ""
+    cut = len(asked) > _STRING_CAP
+    fields: dict[str, object] = {}
+    if principal is not None:
+        fields = {
+            "tenant": principal.tenant,
+            "principal": principal.id,
+            "kind_p": principal.kind,
+            "auth": principal.auth,
+            "cred": principal.credential,
+        }
+    if model is not None and model.known:
+        fields["model"], fields["version"], fields["model_sha"] = (
+            model.id.name,
+            model.id.version,
+            model.id.digest,
+        )
+    if decision is not None:
+        reasons, obligations = decision.reasons, decision.obligations
+        fields["allow"] = decision.allow
+        fields["effect"] = decision.effect
+        fields["decision_id"] = decision.id
+        fields["policy_rev"] = decision.revision
+        fields["policy_sha"] = decision.digest
+        fields["engine"] = decision.engine
+        if reasons:
+            fields["reasons"] = tuple(r.code for r in reasons[:_REASONS_CAP])
+        if obligations:
+            tags = tuple(str(o.__struct_config__.tag) for o in obligations[:_OBLIGATIONS_CAP])
+            fields["obligations"] = tags
+        if decision.cached_from:
+            fields["cached"], fields["cached_from"] = True, decision.cached_from
+    elif isinstance(error, PermissionDenied):
+        fields["reasons"] = error.codes[:_REASONS_CAP]
+    trace = context.trace
+    return Record(
+        v=SCHEMA,
+        kind="call",
+        shard=shard,
+        seq=seq,
+        boot=boot,
+        t_us=context.received_us,
+        dur_us=(now_ns - context.received_ns) // 1000,
+        method=context.action.method,
+        action=f"{context.action.group}:{context.action.name}",
+        asked=asked[:_STRING_CAP],
+        relaxed=relaxed,
+        rt=runtime if draft.queued_ns else "",
+        batch_n=draft.batch_n,
+        batch_i=draft.batch_i,
+        in_c=draft.inputs_c,
+        out_c=draft.outputs_c,
+        pol_c=draft.policy_c,
+        rows=draft.rows,
+        route=draft.route,
+        in_b=context.size,
+        out_b=sum(len(t.data) for t in draft.outputs),
+        payload=draft.payload,
+        status=status,
+        outcome=outcome,
+        stage=draft.stage,
+        error=error.reason if isinstance(error, GatewayError) else ("" if error is None else "internal"),
+        ph=draft.phases(now_ns),
+        trace=trace.trace_id,
+        span=trace.span_id,
+        parent=trace.parent_id,
+        flags=trace.flags,
+        req=draft.request_digest,
+        cut=cut,
+        **fields,  # type: ignore[arg-type]  # one dict instead of twenty conditional arguments; names are Record's
+    )
+
+
+def ending(error: BaseException | None, deadline_ns: int | None, now_ns: int) -> tuple[str, str]:
+    """Status name and outcome of a call that ended with ``error``.
+
+    A cancelled task is an expired call when its deadline has passed, and a caller who hung up otherwise.
+    """
+    if error is None:
+        return "OK", "answered"
+    if isinstance(error, asyncio.CancelledError):
+        if deadline_ns is not None and now_ns >= deadline_ns:
+            return Code.DEADLINE_EXCEEDED.name, "expired"
+        return Code.CANCELLED.name, "cancelled"
+    if not isinstance(error, GatewayError):
+        return Code.INTERNAL.name, "failed"
+    if isinstance(error, PermissionDenied):
+        return error.code.name, "denied"
+    if isinstance(error, Unauthenticated):
+        return error.code.name, "unauthenticated"
+    if isinstance(error, DeadlineExceeded):
+        return error.code.name, "expired"
+    if isinstance(error, Cancelled):
+        return error.code.name, "cancelled"
+    if isinstance(error, (CallerError, PolicyError, Overloaded)):
+        return error.code.name, "refused"
+    return error.code.name, "failed"

@@ -1,0 +1,64 @@
+"""Every call that is not a prediction: authenticated, decided, answered and recorded like one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+
+from gateway.pipeline.admission import Admission
+from gateway.pipeline.draft import Draft
+from gateway.pipeline.enforcement import Enforcement
+from gateway.pipeline.recorder import Recorder
+from gateway.types import Context, ModelRef, Permit
+
+AnswerWith: TypeAlias = Callable[[Permit], bytes | Awaitable[bytes]]
+
+
+class GateReply(msgspec.Struct, frozen=True, gc=False):
+    """An answer that may leave. ``prediction_id`` is "" where the answer itself is not recorded."""
+
+    body: bytes
+    prediction_id: str
+    decision_id: str
+
+
+class Gate:
+    """Runs what a permit allows. One per worker; concurrent calls on one event loop.
+
+    Answers of the ``health`` group are not recorded (a probe a second would bury the predictions); denials and
+    failures of every group are. ``resolve`` False leaves an unknown model to the answer, for methods such as
+    ModelReady that answer "no" instead of failing.
+    """
+
+    def __init__(self, *, admission: Admission, enforcement: Enforcement, recorder: Recorder) -> None:
+        self._admission = admission
+        self._enforcement = enforcement
+        self._recorder = recorder
+
+    async def run(
+        self, context: Context, ref: ModelRef | None, answer: AnswerWith, *, resolve: bool = True
+    ) -> GateReply:
+        """Ask the policy about ``context``'s action on ``ref``; if it allows, call ``answer`` and record.
+
+        Raises: as ``InferenceHandler.__call__``.
+        """
+        draft = Draft(context, None, ref)
+        try:
+            with self._admission.slot(context):
+                permit, _ = await self._enforcement.permit(draft, resolve=resolve)
+                draft.stage = "answer"
+                body = answer(permit)
+                if inspect.isawaitable(body):
+                    body = await body
+        except BaseException as error:
+            seen = await self._recorder.ended(draft, error)
+            if seen is error:
+                raise
+            raise seen from error
+        if context.action.group == "health":
+            return GateReply(body, "", permit.decision.id)
+        receipt = await self._recorder.answered(draft)
+        return GateReply(body, receipt.prediction_id, permit.decision.id)

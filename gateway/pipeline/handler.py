@@ -1,0 +1,97 @@
+"""The life of a prediction: each line needs the value of a line above, so the order cannot be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from gateway.errors import DeadlineExceeded
+from gateway.pipeline.admission import Admission
+from gateway.pipeline.draft import Draft
+from gateway.pipeline.enforcement import Enforcement
+from gateway.pipeline.obligations import Obligations
+from gateway.pipeline.outputs import check_requested, select
+from gateway.pipeline.recorder import Recorder
+from gateway.serving.servable import Servable
+from gateway.types import Call, Permit, Reply, ServableId
+
+
+class Lender(Protocol):
+    """Lends the servable that a permit names."""
+
+    def lease(self, permit: Permit) -> AbstractContextManager[Servable]:
+        """While the context is open the servable stays loaded. Raises: ModelUnavailable when it is gone."""
+        ...
+
+
+class InferenceHandler:
+    """Answers predictions. One per worker; concurrent calls on one event loop.
+
+    Whatever happens after ``__call__`` has begun, exactly one record is written, and an answer leaves only when
+    that record is durable.
+    """
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        enforcement: Enforcement,
+        models: Lender,
+        obligations: Obligations,
+        recorder: Recorder,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._admission = admission
+        self._enforcement = enforcement
+        self._models = models
+        self._obligations = obligations
+        self._recorder = recorder
+        self._clock_ns = clock_ns
+
+    async def __call__(self, call: Call) -> Reply:
+        """The prediction for ``call``, permitted, run and recorded.
+
+        Raises: GatewayError of any kind, CancelledError; the record of it is durable, except for
+        LedgerUnavailable (there is none) and CancelledError (not waited for).
+        """
+        draft = Draft(call.context, call, call.model)
+        try:
+            with self._admission.slot(call.context):
+                served, permit, headers = await self._predict(call, draft)
+        except BaseException as error:
+            seen = await self._recorder.ended(draft, error)
+            if seen is error:
+                raise
+            raise seen from error
+        receipt = await self._recorder.answered(draft)
+        return Reply(
+            call=call,
+            servable=served,
+            outputs=draft.outputs,
+            receipt=receipt,
+            decision_id=permit.decision.id,
+            headers=headers,
+        )
+
+    async def _predict(self, call: Call, draft: Draft) -> tuple[ServableId, Permit, tuple[tuple[str, str], ...]]:
+        permit, duties = await self._enforcement.permit(draft)
+        with self._models.lease(permit) as servable:
+            draft.stage = "validate"
+            if call.defect is not None:
+                raise call.defect
+            inputs = servable.signature.validate(call.inputs)
+            rows = draft.rows = servable.signature.rows(inputs)
+            check_requested(call.outputs, servable.signature, servable.id)
+            draft.stage = "oblige"
+            deadline_ns = self._obligations.before(call, permit.decision, duties, servable.signature, rows)
+            if deadline_ns is not None and self._clock_ns() >= deadline_ns:
+                raise DeadlineExceeded("the deadline passed before the model could run")
+            draft.stage = "infer"
+            run = await servable.infer(inputs, deadline_ns=deadline_ns)
+        draft.inferred_ns = self._clock_ns()
+        draft.queued_ns = run.started_ns
+        draft.batch_n, draft.batch_i = run.batch_n, run.batch_i
+        draft.stage = "mask"
+        draft.outputs = select(self._obligations.after(run.outputs, permit.decision, duties), call.outputs)
+        return servable.id, permit, duties.headers

@@ -1,0 +1,47 @@
+"""Which outputs leave: those asked for, in the model's order, classified where the caller wants classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.errors import InvalidInput
+from gateway.pipeline.classification import classify
+from gateway.serving.servable import Signature
+from gateway.types import OutputRequest, ServableId, Tensor
+
+
+def check_requested(requested: Sequence[OutputRequest], signature: Signature, servable: ServableId) -> None:
+    """Refuse names that the model does not have, before it runs.
+
+    Raises: InvalidInput with Triton's text.
+    """
+    if not requested:
+        return
+    known = {spec.name for spec in signature.outputs}
+    seen: set[str] = set()
+    for request in requested:
+        if request.name not in known:
+            raise InvalidInput(
+                f"unexpected inference output '{request.name}' for model '{servable.name}', "
+                f"which has {', '.join(sorted(known))}"
+            )
+        if request.name in seen:
+            raise InvalidInput(f"output '{request.name}' already exists in request")
+        seen.add(request.name)
+
+
+def select(outputs: tuple[Tensor, ...], requested: Sequence[OutputRequest]) -> tuple[Tensor, ...]:
+    """``outputs`` reduced to the requested ones (all when none is named), keeping the model's order.
+
+    Called after masking, so that a class list never tells what a mask hides.
+
+    Raises: InvalidInput when an output cannot be classified.
+    """
+    if not requested:
+        return outputs
+    wanted = {request.name: request for request in requested}
+    return tuple(
+        classify(tensor, wanted[tensor.name].classification) if wanted[tensor.name].classification else tensor
+        for tensor in outputs
+        if tensor.name in wanted
+    )

@@ -1,0 +1,126 @@
+"""No record, no answer: every way out of a call ends here, once."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.errors import GatewayError, Internal
+from gateway.ledger import record as records
+from gateway.ledger.commitment import commit, commit_bytes
+from gateway.ledger.ledger import Ledger, Payload
+from gateway.pipeline.draft import Draft, record_of
+from gateway.types import Receipt
+
+
+class SaltSource(Protocol):
+    """Gives 32 unpredictable bytes at a time."""
+
+    def __call__(self) -> bytes: ...
+
+
+class Recorder:
+    """Seals drafts into records and waits until they are durable. One per worker; for the event loop's thread.
+
+    ``request_key`` keys the digest under which a caller's own request id is recorded. With ``relaxed`` the answer
+    does not wait for the commit; the record says so.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        clock_ns: Callable[[], int],
+        salts: SaltSource,
+        request_key: bytes,
+        runtime: str = "",
+        relaxed: bool = False,
+    ) -> None:
+        self._ledger = ledger
+        self._clock_ns = clock_ns
+        self._salts = salts
+        self._request_key = request_key
+        self._runtime = runtime
+        self._relaxed = relaxed
+
+    async def answered(self, draft: Draft) -> Receipt:
+        """Record that ``draft`` was answered and return its receipt: durable, unless relaxed.
+
+        Raises: LedgerUnavailable, and then there is no answer.
+        """
+        draft.stage = "record"
+        position, durable = self._append(draft, None, relaxed=self._relaxed)
+        if self._relaxed and not durable.done():
+            durable.add_done_callback(_retrieve)
+            return Receipt(*position, b"")
+        return await durable
+
+    async def ended(self, draft: Draft, error: BaseException) -> BaseException:
+        """Record that ``draft`` ended with ``error``; return what the caller shall see.
+
+        A cancelled call is not waited for: nobody listens. An error that is not ours becomes ``Internal``.
+
+        Raises: LedgerUnavailable when the record cannot be made durable.
+        """
+        position, durable = self._append(draft, error, relaxed=False)
+        if isinstance(error, asyncio.CancelledError):
+            durable.add_done_callback(_retrieve)
+            return error
+        await durable
+        seen = error if isinstance(error, GatewayError) else Internal(draft.context.call_id)
+        seen.prediction_id = f"{position[0]}/{position[1]}"
+        return seen
+
+    def _append(
+        self, draft: Draft, error: BaseException | None, *, relaxed: bool
+    ) -> tuple[tuple[str, int], asyncio.Future[Receipt]]:
+        payload = self._commit(draft)
+        now_ns = self._clock_ns()
+        position = ("", 0)
+
+        def encode(shard: str, seq: int) -> bytes:
+            nonlocal position
+            position = (shard, seq)
+            return records.encode(
+                record_of(
+                    draft,
+                    error,
+                    shard=shard,
+                    seq=seq,
+                    boot=self._ledger.boot,
+                    runtime=self._runtime,
+                    relaxed=relaxed,
+                    now_ns=now_ns,
+                )
+            )
+
+        durable = self._ledger.append(encode, payload)
+        return position, durable
+
+    def _commit(self, draft: Draft) -> Payload | None:
+        """Bind the record to what went in, came out and was decided on; the salts go where they can be erased."""
+        call, decision = draft.call, draft.decision
+        if call is None or draft.principal is None:
+            return None
+        if call.request_id:
+            key, text = self._request_key, call.request_id.encode()
+            draft.request_digest = hmac.digest(key, text, "sha256")[:16].hex()
+        salt_in = self._salts()
+        salts = salt_in
+        draft.inputs_c = commit("in", salt_in, call.inputs)
+        if draft.outputs:
+            salt_out = self._salts()
+            salts += salt_out
+            draft.outputs_c = commit("out", salt_out, draft.outputs)
+        if decision is not None and decision.slice:
+            draft.policy_c = commit_bytes("pol", salt_in, decision.slice)
+        draft.payload = "digest"
+        return Payload(salts=salts, tenant=draft.principal.tenant)
+
+
+def _retrieve(durable: asyncio.Future[Receipt]) -> None:
+    """Look at the exception of a future that nobody awaits: the ledger has logged and counted it already."""
+    if not durable.cancelled():
+        durable.exception()
