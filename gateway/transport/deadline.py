@@ -21,7 +21,5 @@ def timeout_ns(value: bytes) -> int:
     digits = value[:-1]
     unit = _UNIT_NS.get(value[-1]) if value else None
     if unit is None or not digits.isdigit() or len(digits) > _MAX_DIGITS:
-        raise ValueError(
-            f"malformed grpc-timeout {value[:32]!r}: expected 1 to {_MAX_DIGITS} digits and one of HMSmun"
-        )
+        raise ValueError(f"malformed grpc-timeout {value[:32]!r}: expected 1 to {_MAX_DIGITS} digits and one of HMSmun")
     return int(digits) * unit

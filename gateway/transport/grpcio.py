@@ -64,13 +64,11 @@ class _Table(grpc.GenericRpcHandler):
     def __init__(self, methods: Methods) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for name, unary in methods.unary.items():
-            self._handlers[f"/{name}"] = grpc.unary_unary_rpc_method_handler(_UnaryCall(name, unary))
+            self._handlers[f"/{name}"] = grpc.unary_unary_rpc_method_handler(_UnaryCall(name, unary).serve)
         for name, stream in methods.stream.items():
-            self._handlers[f"/{name}"] = grpc.stream_stream_rpc_method_handler(_StreamCall(name, stream))
+            self._handlers[f"/{name}"] = grpc.stream_stream_rpc_method_handler(_StreamCall(name, stream).serve)
 
-    def service(
-        self, handler_call_details: grpc.HandlerCallDetails
-    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         return self._handlers.get(handler_call_details.method)
 
 
@@ -79,7 +77,7 @@ class _UnaryCall:
         self._name = name
         self._handler = handler
 
-    async def __call__(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    async def serve(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
             answer: Answer = await self._handler(_head(self._name, context), body)
         except Refused as refused:
@@ -96,7 +94,7 @@ class _StreamCall:
         self._name = name
         self._handler = handler
 
-    async def __call__(
+    async def serve(
         self, bodies: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
         answers = self._handler(_head(self._name, context), bodies)
@@ -136,9 +134,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
 def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
     def certificates() -> grpc.ServerCertificateConfiguration:
         pem = tls.pem()
-        return grpc.ssl_server_certificate_configuration(
-            [(pem.key, pem.cert)], root_certificates=pem.client_ca
-        )
+        return grpc.ssl_server_certificate_configuration([(pem.key, pem.cert)], root_certificates=pem.client_ca)
 
     return grpc.dynamic_ssl_server_credentials(
         certificates(), lambda: certificates(), require_client_authentication=tls.require_client_cert
@@ -165,9 +161,7 @@ def _incoming(fields: Iterable[tuple[str, str | bytes]]) -> Metadata:
 
 
 def _outgoing(trailers: Metadata) -> tuple[tuple[str, str | bytes], ...]:
-    return tuple(
-        (name, value if name.endswith("-bin") else value.decode("latin-1")) for name, value in trailers
-    )
+    return tuple((name, value if name.endswith("-bin") else value.decode("latin-1")) for name, value in trailers)
 
 
 def _peer(peer: str) -> str:

@@ -56,18 +56,13 @@ def size(fields: Iterable[tuple[str, bytes]]) -> int:
 def wire(trailers: Metadata) -> list[tuple[str, bytes]]:
     """Return ``trailers`` as HTTP/2 fields: ``-bin`` values in unpadded base64."""
     return [
-        (name, base64.b64encode(value).rstrip(b"=") if name.endswith("-bin") else value)
-        for name, value in trailers
+        (name, base64.b64encode(value).rstrip(b"=") if name.endswith("-bin") else value) for name, value in trailers
     ]
 
 
 def percent_encoded(message: str) -> str:
     """Return ``message`` as a ``grpc-message`` value: UTF-8, percent-encoded outside printable ASCII."""
-    return (
-        message
-        if message.isascii() and message.isprintable() and "%" not in message
-        else quote(message, _PRINTABLE)
-    )
+    return message if message.isascii() and message.isprintable() and "%" not in message else quote(message, _PRINTABLE)
 
 
 def canonical_host(host: str) -> str:

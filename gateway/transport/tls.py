@@ -24,13 +24,9 @@ class ServerTls:
     stand are left alone.
     """
 
-    def __init__(
-        self, cert: Path, key: Path, client_ca: Path | None = None, require_client_cert: bool = False
-    ) -> None:
+    def __init__(self, cert: Path, key: Path, client_ca: Path | None = None, require_client_cert: bool = False) -> None:
         if require_client_cert and client_ca is None:
-            raise ValueError(
-                "require_client_cert needs client_ca: the CA file that signs client certificates"
-            )
+            raise ValueError("require_client_cert needs client_ca: the CA file that signs client certificates")
         self.require_client_cert = require_client_cert
         self._cert = cert
         self._key = key
