@@ -10,6 +10,7 @@
     │   ├── FailedPrecondition      right call, wrong state
     │   ├── Unsupported             a method or option we do not serve
     │   ├── MessageTooLarge         over a size limit
+    │   ├── Unparsable              the bytes are not the message that the method takes
     │   ├── DeadlineExceeded        the caller's time is up
     │   └── Cancelled               the caller hung up
     ├── PolicyError                 the rules say no
@@ -131,6 +132,13 @@ class MessageTooLarge(CallerError):
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "message_too_large"
+
+
+class Unparsable(CallerError):
+    """The bytes are not the message that the method takes. INTERNAL, as gRPC itself and Triton answer."""
+
+    code = Code.INTERNAL
+    reason = "unparsable"
 
 
 class DeadlineExceeded(CallerError):
