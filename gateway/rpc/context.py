@@ -1,0 +1,76 @@
+"""From what a transport hands over before the body to what every call has."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.transport.seam import Head
+from gateway.types import Action, Context, Credentials, TraceContext
+
+_HEX = frozenset("0123456789abcdef")
+_NO_TRACE = "0" * 32
+_NO_SPAN = "0" * 16
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """``us`` is wall-clock microseconds since 1970, ``ns`` the monotonic clock of deadlines."""
+
+    us: Callable[[], int]
+    ns: Callable[[], int]
+
+
+def context(
+    head: Head, action: Action, clocks: Clocks, *, allowed: frozenset[str] = frozenset(), size: int = 0
+) -> Context:
+    """The context of one call (or one message of a stream) of ``action``.
+
+    Of the metadata only credentials, trace context and the names in ``allowed`` are kept. A name that is sent
+    twice is joined by a comma, as HTTP does: two credentials are then none that anyone believes.
+    """
+    found: dict[str, str] = {}
+    for name, value in head.metadata:
+        if name in _OURS or name in allowed:
+            text = value.decode("latin-1")
+            found[name] = f"{found[name]},{text}" if name in found else text
+    return Context(
+        action=action,
+        trace=trace_context(found.get("traceparent", ""), found.get("tracestate", "")),
+        credentials=Credentials(
+            authorization=found.get("authorization", ""),
+            api_key=found.get("x-api-key", ""),
+            certificate=head.certificate,
+        ),
+        received_us=clocks.us(),
+        received_ns=clocks.ns(),
+        peer=head.peer,
+        deadline_ns=head.deadline_ns,
+        metadata={name: text for name, text in found.items() if name in allowed},
+        size=size,
+    )
+
+
+_OURS = frozenset({"authorization", "x-api-key", "traceparent", "tracestate"})
+
+
+def trace_context(traceparent: str, tracestate: str = "") -> TraceContext:
+    """Our span in the caller's trace, or in a new one if ``traceparent`` is missing or malformed.
+
+    W3C Trace Context level 1: version 00, 55 characters, neither id all zeros.
+    """
+    span_id = f"{random.getrandbits(64) or 1:016x}"  # an id, not a secret
+    if traceparent and len(traceparent) == 55:
+        version, trace_id, parent_id, flags = (*traceparent.split("-"), "", "", "")[:4]
+        if (
+            version == "00"
+            and len(trace_id) == 32
+            and len(parent_id) == 16
+            and len(flags) == 2
+            and trace_id != _NO_TRACE
+            and parent_id != _NO_SPAN
+            and _HEX.issuperset(trace_id + parent_id + flags)
+        ):
+            return TraceContext(trace_id=trace_id, span_id=span_id, parent_id=parent_id, flags=flags, state=tracestate)
+    return TraceContext(trace_id=f"{random.getrandbits(128) or 1:032x}", span_id=span_id)

@@ -1,0 +1,67 @@
+"""The only place where an ending becomes a gRPC status, its details and its trailing metadata."""
+
+from __future__ import annotations
+
+import logging
+
+from gateway.errors import GatewayError, Internal, Overloaded, PermissionDenied, Throttled
+from gateway.transport.seam import Metadata, Refused
+from gateway.v1.rpc_status import ErrorInfo, RetryInfo, Status
+
+DOMAIN = "inference-gateway"
+_log = logging.getLogger(__name__)
+
+
+def refusal(error: Exception, *, call_id: str, trace_id: str = "") -> Refused:
+    """What the caller is told of ``error``. Anything that is not ours becomes INTERNAL without its text.
+
+    ``Code`` has the numbers of gRPC, so the table from one to the other is the identity.
+    """
+    known = _known(error, call_id)
+    status = Status(code=known.code.value, message=str(known))
+    info = ErrorInfo(reason=_reason(known), domain=DOMAIN)
+    trailers: list[tuple[str, bytes]] = []
+    if decision_id := getattr(known, "decision_id", ""):
+        info.metadata["decision_id"] = decision_id
+        trailers.append(("gateway-decision-id", decision_id.encode()))
+    if known.prediction_id:
+        trailers.append(("gateway-prediction-id", known.prediction_id.encode()))
+    if trace_id:
+        trailers.append(("gateway-trace-id", trace_id.encode()))
+    if isinstance(known, PermissionDenied) and len(known.codes) > 1:
+        info.metadata["reasons"] = ",".join(known.codes)
+    status.details.add().Pack(info)
+    if isinstance(known, Throttled | Overloaded):
+        trailers.append(_retry(status, known.retry_after_ms))
+    return Refused(known.code.value, str(known), tuple(trailers), status.SerializeToString())
+
+
+def _known(error: Exception, call_id: str) -> GatewayError:
+    if isinstance(error, GatewayError):
+        if isinstance(error, Internal):
+            _log.error("call.failed", exc_info=error, extra={"call_id": call_id})
+        return error
+    _log.error("call.failed", exc_info=error, extra={"call_id": call_id})
+    return Internal(call_id)
+
+
+def _reason(error: GatewayError) -> str:
+    return error.codes[0] if isinstance(error, PermissionDenied) and error.codes else error.reason
+
+
+def _retry(status: Status, retry_after_ms: int) -> tuple[str, bytes]:
+    info = RetryInfo()
+    info.retry_delay.FromMilliseconds(retry_after_ms)
+    status.details.add().Pack(info)
+    return "grpc-retry-pushback-ms", str(retry_after_ms).encode()
+
+
+def ok_trailers(trace_id: str, prediction_id: str, decision_id: str) -> Metadata:
+    """What goes with status OK, so that a caller can quote record, trace and decision."""
+    if not prediction_id:
+        return (("gateway-trace-id", trace_id.encode()), ("gateway-decision-id", decision_id.encode()))
+    return (
+        ("gateway-prediction-id", prediction_id.encode()),
+        ("gateway-trace-id", trace_id.encode()),
+        ("gateway-decision-id", decision_id.encode()),
+    )
