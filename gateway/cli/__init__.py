@@ -1,0 +1,36 @@
+"""The command ``gateway``: one module a sub-command, assembled here."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway import __version__
+from gateway.cli import config, keys, serve
+
+
+def build() -> typer.Typer:
+    """The whole command line."""
+    app = typer.Typer(
+        name="gateway",
+        help="A governed inference gateway: every prediction is permitted by policy and recorded before it is answered.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command("serve", epilog="Example: gateway serve --models examples/models --policies policies --data data")(
+        serve.serve_command
+    )
+    app.add_typer(keys.app, name="keys")
+    app.add_typer(config.app, name="config")
+    app.command("version", epilog="Example: gateway version")(version)
+    return app
+
+
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    build()()
