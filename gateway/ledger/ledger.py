@@ -15,12 +15,17 @@ Encode: TypeAlias = Callable[[str, int], bytes]
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What is kept beside a record and can be erased: salts of its commitments and, in mode ``full``, bodies."""
+    """What is kept beside a record and can be erased: salts of its commitments and, in mode ``full``, bodies.
+
+    ``subject`` names whose data it is, so that it can be found for erasure (only a keyed digest is stored);
+    ``expires_us`` is when retention ends (wall clock), 0 for the ledger's default.
+    """
 
     salts: bytes
     body: bytes = b""
     subject: str = ""
     tenant: str = ""
+    expires_us: int = 0
 
 
 class Ledger(Protocol):

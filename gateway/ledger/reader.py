@@ -1,0 +1,114 @@
+"""Reading a shard while its writer lives, and after it died: read-only, in short transactions.
+
+A reader sees committed leaves only: SQLite shows a commit to readers after the WAL was synced.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from gateway.ledger import segment
+from gateway.ledger.errors import LedgerCorrupt, NoSuchRecord
+from gateway.ledger.segment import Sealed
+
+
+def shards(root: Path) -> list[str]:
+    """Names of the shards under ``root``, sorted; [] when there is none."""
+    if not root.is_dir():
+        return []
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and segment.files(entry))
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A read-only connection to a segment. Raises: sqlite3.OperationalError."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
+
+
+class ShardReader:
+    """Leaves of one shard by sequence number. Not for two threads at once; every method blocks for one query."""
+
+    def __init__(self, root: Path, shard: str) -> None:
+        self.shard = shard
+        self._directory = root / shard
+        self._open: tuple[Path, sqlite3.Connection] | None = None
+
+    def read(self, first_seq: int, limit: int = 4096) -> list[tuple[int, bytes]]:
+        """Up to ``limit`` leaves from ``first_seq`` on, in order; [] at the end. A gap on disk stays a gap.
+
+        Raises: LedgerCorrupt when a segment cannot be read.
+        """
+        rows: list[tuple[int, bytes]] = []
+        paths = segment.files(self._directory)
+        for place, path in enumerate(paths):
+            following = paths[place + 1] if place + 1 < len(paths) else None
+            if following is not None and segment.first_seq(following) <= first_seq:
+                continue
+            rows += self._query(
+                path,
+                "SELECT seq, leaf FROM leaf WHERE seq >= ? ORDER BY seq LIMIT ?",
+                (first_seq, limit - len(rows)),
+            )
+            if len(rows) >= limit:
+                break
+        return rows
+
+    def leaf(self, seq: int) -> bytes:
+        """One leaf. Raises: NoSuchRecord, LedgerCorrupt."""
+        rows = self.read(seq, 1)
+        if not rows or rows[0][0] != seq:
+            raise NoSuchRecord(f"{self.shard}/{seq}: shard {self.shard!r} has {self.size()} records and not this one")
+        return rows[0][1]
+
+    def size(self) -> int:
+        """One past the last committed sequence number; 0 for an empty shard."""
+        paths = segment.files(self._directory)
+        if not paths:
+            return 0
+        rows = self._query(paths[-1], "SELECT max(seq) FROM leaf", ())
+        return segment.first_seq(paths[-1]) if rows[0][0] is None else int(rows[0][0]) + 1
+
+    def tile(self, level: int, n: int) -> bytes | None:
+        """The stored hashes of a full tile, or None. It lies in the segment of the leaf that completed it."""
+        last = ((n + 1) << (8 * (level + 1))) - 1
+        for path in reversed(segment.files(self._directory)):
+            if segment.first_seq(path) <= last:
+                rows = self._query(path, "SELECT hashes FROM tile WHERE level=? AND n=?", (level, n))
+                return bytes(rows[0][0]) if rows else None
+        return None
+
+    def payload(self, seq: int) -> Sealed | None:
+        """The encrypted payload row kept in the segment itself, or None (erased, moved, or never kept)."""
+        for path in reversed(segment.files(self._directory)):
+            if segment.first_seq(path) <= seq:
+                rows = self._query(path, "SELECT kek, dek, subject, expires_us, body FROM payload WHERE seq=?", (seq,))
+                return Sealed(*rows[0]) if rows else None
+        return None
+
+    def close(self) -> None:
+        """Close the open segment, if any; reading again opens it again."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def _query(self, path: Path, sql: str, arguments: tuple[int, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection(path).execute(sql, arguments).fetchall()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from its copy") from error
+
+    def _connection(self, path: Path) -> sqlite3.Connection:
+        if self._open is None or self._open[0] != path:
+            self.close()
+            db = connect(path)
+            try:
+                segment.check_meta(db, path, self.shard)
+            except BaseException:
+                db.close()
+                raise
+            self._open = (path, db)
+        return self._open[1]

@@ -1,0 +1,213 @@
+"""One segment of a shard: a SQLite file in WAL mode with exactly one writing connection, which alone checkpoints.
+
+Why one: SQLite before 3.51.3 (3.50.7, 3.44.6) may corrupt a WAL when two connections write or checkpoint
+at once. A segment is created under another name and renamed, so a ``.db`` file always has its schema.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.ledger.errors import LedgerCorrupt, LedgerNewer, LedgerUnwritable
+from gateway.ledger.tree import Tile
+
+SCHEMA = 1
+DIGITS = 12
+
+_TABLES = """
+CREATE TABLE leaf   (seq INTEGER PRIMARY KEY, leaf BLOB NOT NULL) STRICT;
+CREATE TABLE tile   (level INTEGER, n INTEGER, hashes BLOB NOT NULL, PRIMARY KEY (level, n)) STRICT, WITHOUT ROWID;
+CREATE TABLE payload(seq INTEGER PRIMARY KEY, kek INTEGER NOT NULL, dek BLOB NOT NULL, subject BLOB,
+                     expires_us INTEGER, body BLOB NOT NULL) STRICT;
+CREATE TABLE meta   (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+"""
+_FIXED = {"synchronous": 2, "secure_delete": 1, "wal_autocheckpoint": 0, "trusted_schema": 0, "mmap_size": 0}
+
+
+class Sealed(NamedTuple):
+    """An encrypted payload row. ``kek`` names the key that wraps ``dek``; ``subject`` is a keyed digest or None."""
+
+    kek: int
+    dek: bytes
+    subject: bytes | None
+    expires_us: int | None
+    body: bytes
+
+
+def name(first_seq: int) -> str:
+    """File name of the segment that begins at ``first_seq``."""
+    return f"{first_seq:0{DIGITS}d}.db"
+
+
+def files(directory: Path) -> list[Path]:
+    """The segments of a shard directory, oldest first."""
+    return sorted(p for p in directory.glob("*.db") if p.stem.isdecimal() and len(p.stem) >= DIGITS)
+
+
+def first_seq(path: Path) -> int:
+    """The sequence number that a segment begins with."""
+    return int(path.stem)
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make names in ``directory`` durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def create(directory: Path, shard: str, first: int, root: bytes) -> Path:
+    """Make an empty segment and its name durable.
+
+    Raises: sqlite3.Error, OSError.
+    """
+    path, draft = directory / name(first), directory / (name(first) + ".new")
+    draft.unlink(missing_ok=True)
+    db = sqlite3.connect(draft, isolation_level=None)
+    try:
+        db.execute("PRAGMA page_size=16384")
+        db.execute("PRAGMA synchronous=FULL")
+        db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={SCHEMA};")
+        meta = {"shard": shard, "first_seq": first, "schema": SCHEMA, "root": root}
+        db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        db.execute("COMMIT")
+    finally:
+        db.close()
+    draft.rename(path)
+    fsync_directory(directory)
+    return path
+
+
+def check_meta(db: sqlite3.Connection, path: Path, shard: str) -> bytes:
+    """Refuse a file that is newer, of another shard, or not a segment; returns the root at its start.
+
+    Raises: LedgerNewer, LedgerCorrupt.
+    """
+    try:
+        schema = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if schema > SCHEMA:
+            raise LedgerNewer(
+                f"{path} has schema {schema}, this software knows {SCHEMA}: run the version that wrote it"
+            )
+        meta = dict(db.execute("SELECT key, value FROM meta"))
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
+            raise
+        raise LedgerCorrupt(f"{path} is not a readable segment ({error}): restore it from its copy") from error
+    if (meta.get("shard"), meta.get("first_seq")) != (shard, first_seq(path)):
+        raise LedgerCorrupt(
+            f"{path} says it begins shard {meta.get('shard')!r} at {meta.get('first_seq')!r}, "
+            f"its place says {shard!r} at {first_seq(path)}: files were moved"
+        )
+    return bytes(meta.get("root") or b"")
+
+
+class Segment:
+    """The live segment, opened for writing. Use it from one thread; every method blocks."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        self.path = path
+        self.first = first_seq(path)
+
+    @classmethod
+    def open(cls, path: Path, shard: str) -> Segment:
+        """Open for writing and hold SQLite to the settings that durability rests on.
+
+        Raises: LedgerNewer, LedgerCorrupt, LedgerUnwritable; sqlite3.Error for other faults.
+        """
+        db = sqlite3.connect(path, isolation_level=None, cached_statements=600, check_same_thread=False)
+        try:
+            check_meta(db, path, shard)
+            mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise LedgerUnwritable(f"{path}: journal mode is {mode!r}, WAL is impossible here: use a local disk")
+            for pragma, value in _FIXED.items():
+                db.execute(f"PRAGMA {pragma}={value}").fetchall()
+                got = db.execute(f"PRAGMA {pragma}").fetchone()
+                if got is not None and int(got[0]) != value:
+                    raise LedgerUnwritable(f"{path}: SQLite answered {pragma}={got[0]} where {value} is needed")
+            for pragma in ("temp_store=MEMORY", "cell_size_check=ON", "fullfsync=ON", "checkpoint_fullfsync=ON"):
+                db.execute(f"PRAGMA {pragma}").fetchall()
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise LedgerCorrupt(f"{path} is damaged ({found}): restore it from its copy")
+        except sqlite3.OperationalError as error:
+            db.close()
+            raise unwritable(error, path) from error
+        except sqlite3.DatabaseError as error:
+            db.close()
+            raise LedgerCorrupt(f"{path} is damaged ({error}): restore it from its copy") from error
+        except BaseException:
+            db.close()
+            raise
+        return cls(db, path)
+
+    def end(self) -> int:
+        """One past the last sequence number; ``first`` when empty."""
+        top = self._db.execute("SELECT max(seq) FROM leaf").fetchone()[0]
+        return self.first if top is None else int(top) + 1
+
+    def commit(
+        self, leaves: Sequence[tuple[int, bytes]], payloads: Sequence[tuple[int, Sealed]], tiles: Sequence[Tile]
+    ) -> None:
+        """Write one batch and return when it is on stable storage.
+
+        One statement per table: ``executemany`` takes the GIL again for every row, and against a busy event
+        loop each time may cost a switch interval.
+
+        Raises: sqlite3.Error; nothing of the batch is visible then, unless the disk says otherwise later.
+        """
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            flat: list[int | bytes] = [item for leaf in leaves for item in leaf]
+            db.execute("INSERT INTO leaf VALUES " + _rows(len(leaves), "(?,?)"), flat)
+            if payloads:
+                cells = [cell for seq, sealed in payloads for cell in (seq, *sealed)]
+                db.execute("INSERT INTO payload VALUES " + _rows(len(payloads), "(?,?,?,?,?,?)"), cells)
+            for tile in tiles:
+                db.execute("INSERT INTO tile VALUES (?,?,?)", tile)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def erase(self, where: str, arguments: Sequence[bytes | int]) -> list[int]:
+        """Delete payload rows and truncate the WAL, so that their bytes leave the disk; returns their numbers.
+
+        ``where`` is one of our own conditions, never a caller's text. Raises: sqlite3.Error.
+        """
+        rows = self._db.execute(f"DELETE FROM payload WHERE {where} RETURNING seq", arguments).fetchall()  # noqa: S608
+        self.checkpoint(truncate=True)
+        return sorted(int(row[0]) for row in rows)
+
+    def checkpoint(self, *, truncate: bool = False) -> bool:
+        """Move the WAL into the file; True when all of it was moved. Readers in a transaction may prevent that."""
+        mode = "TRUNCATE" if truncate else "PASSIVE"
+        busy, frames, moved = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        return not busy and frames == moved
+
+    def close(self) -> None:
+        """Close; the last connection to close moves the WAL into the file."""
+        self._db.close()
+
+
+def _rows(count: int, row: str) -> str:
+    return ",".join([row] * count)
+
+
+def unwritable(error: sqlite3.Error | OSError, path: Path) -> LedgerUnwritable:
+    """A fault of disk or rights as one sentence."""
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "full" in str(error):
+        return LedgerUnwritable(f"{path}: the disk is full: free space, then start again")
+    what = error.strerror if isinstance(error, OSError) else str(error)
+    return LedgerUnwritable(f"{path} cannot be written ({what}): check owner, rights and mount options")

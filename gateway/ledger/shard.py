@@ -1,0 +1,219 @@
+"""A durable shard for the event loop: numbers records as they come, promises nothing before the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from gateway.errors import LedgerUnavailable
+from gateway.ledger import events
+from gateway.ledger.beat import CommitTimes
+from gateway.ledger.ledger import Encode, Payload
+from gateway.ledger.store import SEGMENT_BYTES, SEGMENT_LEAVES, Store
+from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.writer import Entry, Fence, Item, Stop, Writer
+from gateway.types import Receipt
+
+QUEUE = 4_096
+BEAT_S, BEAT_LEAVES = 10.0, 10_000
+
+
+class ShardLedger:
+    """``Ledger`` on disk. One per shard and process; all methods are for the loop that opened it."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock_us: Callable[[], int],
+        counters: Callable[[], Mapping[str, int]],
+        queue_bound: int,
+        beat_s: float,
+    ) -> None:
+        self.shard = store.shard
+        self.boot = os.urandom(8).hex()
+        self.broken: asyncio.Future[Exception] = loop.create_future()
+        self._loop = loop
+        self._clock_us = clock_us
+        self._counters = counters
+        self._bound = queue_bound
+        self._beat_s = beat_s
+        self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._writer = Writer(store, self._items, self, loop, boot=self.boot, clock_us=clock_us)
+        self._next = 0
+        self._durable = 0
+        self._pending = 0
+        self._unrecorded = 0
+        self._times = CommitTimes()
+        self._refusal = f"shard {self.shard!r} is not open"
+        self._ended = loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._beat_at = 0
+        self._beat_due = False
+
+    @classmethod
+    async def open(
+        cls,
+        root: Path,
+        shard: str,
+        *,
+        boot: Mapping[str, str | int],
+        clock_us: Callable[[], int],
+        counters: Callable[[], Mapping[str, int]] = dict,
+        vault: Vault | None = None,
+        queue_bound: int = QUEUE,
+        beat_s: float = BEAT_S,
+        segment_leaves: int = SEGMENT_LEAVES,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> ShardLedger:
+        """Open ``root/shard`` for writing and return when its boot record is durable.
+
+        ``boot`` says what runs (version, digests, host, runtime); ``counters`` are cumulative counts of this
+        process, read on the loop at every beat. Keys of the payload store are in ``root``'s sibling ``keys``
+        unless a ``vault`` is given.
+
+        Raises: LedgerLocked, LedgerUnwritable, LedgerNewer, LedgerCorrupt, LedgerRolledBack, KeyMissing.
+        """
+        store = Store(
+            root / shard,
+            vault or Vault(FileKeys(root.parent / "keys" / "payload")),
+            segment_leaves=segment_leaves,
+            segment_bytes=segment_bytes,
+        )
+        await asyncio.to_thread(store.open)
+        ledger = cls(
+            store,
+            loop=asyncio.get_running_loop(),
+            clock_us=clock_us,
+            counters=counters,
+            queue_bound=queue_bound,
+            beat_s=beat_s,
+        )
+        about: dict[str, events.Value] = {**boot, "size": store.size, "root": store.tree.root().hex()}
+        await ledger._start(store.size, about)
+        return ledger
+
+    @property
+    def pending(self) -> int:
+        """Records appended and not yet durable."""
+        return self._pending
+
+    @property
+    def size(self) -> int:
+        """Durable records, as far as the loop has heard."""
+        return self._durable
+
+    @property
+    def fault(self) -> str:
+        """Why ``append`` refuses now; "" when it does not."""
+        return self._refusal
+
+    def append(self, encode: Encode, payload: Payload | None = None) -> asyncio.Future[Receipt]:
+        """See ``Ledger.append``."""
+        if self._refusal:
+            raise LedgerUnavailable(self._refusal)
+        if self._pending >= self._bound:
+            raise LedgerUnavailable(f"{self._pending} records wait for the disk of shard {self.shard!r}: try again")
+        future = self._put(encode, payload)
+        if self._next - self._beat_at >= BEAT_LEAVES and not self._beat_due:
+            self._beat_due = True
+            self._loop.call_soon(self._beat)
+        return future
+
+    async def close(self) -> None:
+        """See ``Ledger.close``. Safe to call twice."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._writer.closing.is_set():
+            if not self._refusal:
+                self._put(self._event("shutdown", self._tally()), None)
+            self._refusal = f"shard {self.shard!r} is closed"
+            self._writer.closing.set()
+            self._items.put(Stop())
+        await asyncio.shield(self._ended)
+        self._writer.thread.join()
+
+    def _put(self, encode: Encode, payload: Payload | None) -> asyncio.Future[Receipt]:
+        seq = self._next
+        leaf = encode(self.shard, seq)
+        if len(leaf) > events.MAX_LEAF:
+            raise ValueError(f"a leaf of {len(leaf)} bytes: at most {events.MAX_LEAF}")
+        future: asyncio.Future[Receipt] = self._loop.create_future()
+        self._next = seq + 1
+        self._pending += 1
+        self._items.put(Entry(seq, leaf, payload, future))
+        return future
+
+    async def _start(self, size: int, about: Mapping[str, events.Value]) -> None:
+        self._next = self._durable = self._beat_at = size
+        self._refusal = ""
+        self._writer.thread.start()
+        try:
+            await self.append(self._event("boot", {**about, "mono_us": time.monotonic_ns() // 1000}))
+        except BaseException:
+            await self.close()
+            raise
+        self._timer = self._loop.call_later(self._beat_s, self._tick)
+
+    def _event(self, kind: str, fields: Mapping[str, events.Value]) -> Encode:
+        return events.event(kind, boot=self.boot, t_us=self._clock_us(), fields=fields)
+
+    def _tick(self) -> None:
+        self._beat()
+        self._timer = self._loop.call_later(self._beat_s, self._tick)
+
+    def _beat(self) -> None:
+        self._beat_due = False
+        if self._refusal or self._pending >= self._bound:
+            return
+        self._beat_at = self._next
+        self._put(self._event("beat", self._tally()), None)
+
+    def _tally(self) -> dict[str, events.Value]:
+        return {**self._counters(), **self._times.take(), "commit_failed": self._unrecorded}
+
+    # Called on the loop by the writer's thread, in the order of its commits.
+
+    def durable(self, entries: list[Entry], hashes: list[bytes], took_ns: int) -> None:
+        self._pending -= len(entries)
+        self._durable = entries[-1].seq + 1
+        self._times.add(took_ns, len(entries))
+        for entry, leaf_hash in zip(entries, hashes, strict=True):
+            if not entry.future.done():
+                entry.future.set_result(Receipt(self.shard, entry.seq, leaf_hash))
+
+    def suspend(self, error: Exception) -> None:
+        if not self._writer.closing.is_set():
+            self._refusal = f"shard {self.shard!r} cannot write ({error}): no record, no answer"
+        self._items.put(Fence())
+
+    def failed(self, entries: list[Entry], error: Exception) -> None:
+        self._pending -= len(entries)
+        self._unrecorded += len(entries)
+        for entry in entries:
+            if not entry.future.done():
+                entry.future.set_exception(LedgerUnavailable("the record could not be made durable"))
+                entry.future.exception()  # counts as retrieved: the caller may be gone
+
+    def resumed(self, size: int) -> None:
+        self._next = self._durable = size
+        if not self._writer.closing.is_set():
+            self._refusal = ""
+
+    def ended(self, error: Exception | None) -> None:
+        if error is not None:
+            self._refusal = f"shard {self.shard!r} gave up: {error}"
+            if not self.broken.done():
+                self.broken.set_result(error)
+        while not self._items.empty():
+            item = self._items.get_nowait()
+            if isinstance(item, Entry):
+                self.failed([item], LedgerUnavailable("closed"))
+        if not self._ended.done():
+            self._ended.set_result(None)

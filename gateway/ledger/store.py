@@ -1,0 +1,186 @@
+"""A shard on disk, for its one writer: lock, segments, and the end of the tree. Every method blocks.
+
+After a failed commit the file is never written again: Linux reports a write-back error once and may drop
+the page, so going on would build on what is not there. ``reopen`` starts from what the disk holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.ledger import merkle, segment
+from gateway.ledger.errors import LedgerCorrupt, LedgerError, LedgerUnwritable
+from gateway.ledger.ledger import Payload
+from gateway.ledger.lock import Lock
+from gateway.ledger.mounts import network_filesystem
+from gateway.ledger.reader import ShardReader
+from gateway.ledger.resume import load_tree
+from gateway.ledger.segment import Segment, unwritable
+from gateway.ledger.tree import Tree
+from gateway.ledger.vault import Vault
+
+SEGMENT_LEAVES = 1_000_000
+SEGMENT_BYTES = 2 << 30
+_WAL_SOFT, _WAL_HARD = 1 << 20, 16 << 20
+_PAGE = 16_384
+
+
+class Store:
+    """The files of one shard, opened for writing. Use from one thread at a time."""
+
+    def __init__(
+        self,
+        directory: Path,
+        vault: Vault,
+        *,
+        segment_leaves: int = SEGMENT_LEAVES,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self.directory = directory
+        self.shard = directory.name
+        self.tree = Tree()
+        self._vault = vault
+        self._segment_leaves = segment_leaves
+        self._segment_bytes = segment_bytes
+        self._lock: Lock | None = None
+        self._segment: Segment | None = None
+        self._bytes = 0
+        self._wal = 0
+
+    @property
+    def size(self) -> int:
+        """Committed leaves."""
+        return self.tree.size
+
+    def open(self) -> None:
+        """Lock the shard, check its newest segment, load the tree's end.
+
+        Raises: LedgerLocked, LedgerUnwritable, LedgerNewer, LedgerCorrupt, KeyMissing.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock.take(self.directory)
+        except OSError as error:
+            raise unwritable(error, self.directory) from error
+        try:
+            if kind := network_filesystem(self.directory):
+                raise LedgerUnwritable(f"{self.directory} is on {kind}: the ledger needs a local disk")
+            self._vault.ready()
+            self._load()
+        except (sqlite3.OperationalError, OSError) as error:
+            self.close()
+            raise unwritable(error, self.directory) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def commit(self, entries: Sequence[tuple[int, bytes, Payload | None]]) -> list[bytes]:
+        """Make one batch durable and return its leaf hashes. On any error the tree is as before.
+
+        Raises: sqlite3.Error, OSError, LedgerError; call ``reopen`` then.
+        """
+        live = self._live()
+        tree, hashes, tiles = self.tree.snapshot(), [], []
+        if entries[0][0] != tree.size:
+            raise LedgerCorrupt(f"{self.directory}: leaf {entries[0][0]} was to follow {tree.size}")
+        payloads, weight = [], 0
+        for seq, leaf, payload in entries:
+            hashes.append(merkle.leaf_hash(leaf))
+            tiles += tree.add(hashes[-1])
+            weight += len(leaf)
+            if payload is not None:
+                payloads.append((seq, self._vault.seal(payload, f"{self.shard}/{seq}")))
+                weight += len(payloads[-1][1].body)
+        live.commit([(seq, leaf) for seq, leaf, _ in entries], payloads, tiles)
+        self.tree = tree
+        self._bytes += weight
+        self._wal += weight + 2 * _PAGE
+        if self._wal > _WAL_HARD:
+            self.checkpoint()
+        return hashes
+
+    def rest(self) -> None:
+        """Called when nothing waits: moves a grown WAL into its file, where no commit pays for it."""
+        if self._wal > _WAL_SOFT:
+            self.checkpoint()
+
+    @property
+    def wal_is_dirty(self) -> bool:
+        """True when ``checkpoint`` has something to do."""
+        return self._wal > 0
+
+    def checkpoint(self) -> None:
+        """Move the WAL into its file, as far as readers allow. Raises: sqlite3.Error."""
+        if self._segment is not None and self._segment.checkpoint():
+            self._wal = 0
+
+    def reopen(self) -> None:
+        """After a failed commit: settle what the disk holds, then begin a new segment behind it.
+
+        Raises: sqlite3.Error, OSError, LedgerError; may be tried again.
+        """
+        path = segment.files(self.directory)[-1]
+        self._drop()
+        old = Segment.open(path, self.shard)
+        try:
+            end = old.end()
+            if not old.checkpoint(truncate=True):
+                raise LedgerUnwritable(f"{path}: a reader holds the log; its writer cannot settle it")
+        finally:
+            old.close()
+        self.tree = self._tree(end)
+        if end == old.first:
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        self._begin(end)
+
+    def close(self) -> None:
+        """Close the file and release the lock; safe to call twice."""
+        self._drop()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _load(self) -> None:
+        for draft in self.directory.glob("*.db.new"):
+            draft.unlink()
+        paths = segment.files(self.directory)
+        if not paths:
+            self._begin(0)
+            return
+        self._segment = Segment.open(paths[-1], self.shard)
+        self._bytes = paths[-1].stat().st_size
+        self.tree = self._tree(self._segment.end())
+
+    def _tree(self, size: int) -> Tree:
+        reader = ShardReader(self.directory.parent, self.shard)
+        try:
+            return load_tree(reader, size)
+        finally:
+            reader.close()
+
+    def _live(self) -> Segment:
+        live = self._segment
+        if live is None:
+            raise LedgerError(f"{self.directory} is closed")
+        full = self.tree.size - live.first >= self._segment_leaves or self._bytes >= self._segment_bytes
+        if not full:
+            return live
+        live.checkpoint(truncate=True)
+        self._drop()
+        return self._begin(self.tree.size)
+
+    def _begin(self, first: int) -> Segment:
+        path = segment.create(self.directory, self.shard, first, self.tree.root())
+        self._segment = Segment.open(path, self.shard)
+        self._bytes = self._wal = 0
+        return self._segment
+
+    def _drop(self) -> None:
+        if self._segment is not None:
+            with contextlib.suppress(sqlite3.Error):  # what was acknowledged is synced; the next open looks again
+                self._segment.close()
+            self._segment = None

@@ -1,0 +1,180 @@
+"""Encryption of what may be erased: AES-256-GCM with a fresh key per record, wrapped by a tenant's key.
+
+    body = AES-256-GCM(DEK, nonce 0, u16 len || salts || payload, associated data = prediction id)
+    dek  = nonce[12] || AES-256-GCM(KEK, nonce, DEK, associated data = prediction id)
+
+A DEK encrypts one body, so its nonce may be zero. The KEK of a tenant is derived (HKDF-SHA-256) from the
+current generation's secret; destroying a generation makes every body under it unreadable, wherever
+copies of the files went. The subject index key is apart, because it outlives generations.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from gateway.ledger.errors import KeyMissing, LedgerCorrupt
+from gateway.ledger.ledger import Payload
+from gateway.ledger.segment import Sealed, fsync_directory
+
+_ZERO_NONCE = bytes(12)
+
+
+class KeySource(Protocol):
+    """Where key-encryption secrets come from: files here, a KMS elsewhere."""
+
+    def current(self) -> int:
+        """The generation that new payloads use."""
+        ...
+
+    def secret(self, generation: int) -> bytes:
+        """32 secret bytes. Raises: KeyMissing when the generation was destroyed or is unknown."""
+        ...
+
+    def index_secret(self) -> bytes:
+        """32 secret bytes for the subject index; the same for ever."""
+        ...
+
+
+class FileKeys:
+    """Secrets as files of mode 0600 in one directory: ``kek-000001.key``, ..., ``index.key``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def generations(self) -> list[int]:
+        """Generations whose secret still exists, oldest first."""
+        return sorted(int(path.stem[4:]) for path in self.directory.glob("kek-*.key"))
+
+    def current(self) -> int:
+        found = self.generations()
+        if not found:
+            self.rotate(1)
+            return 1
+        return found[-1]
+
+    def secret(self, generation: int) -> bytes:
+        return self._read(self._path(generation))
+
+    def index_secret(self) -> bytes:
+        path = self.directory / "index.key"
+        if not path.exists():
+            self._write(path)
+        return self._read(path)
+
+    def rotate(self, generation: int) -> None:
+        """Make the secret of ``generation``, unless somebody else just did."""
+        self._write(self._path(generation))
+
+    def destroy(self, generation: int) -> None:
+        """Forget a secret for good: overwrite, unlink, sync."""
+        path = self._path(generation)
+        with path.open("r+b") as file:
+            file.write(os.urandom(path.stat().st_size))
+            file.flush()
+            os.fsync(file.fileno())
+        path.unlink()
+        fsync_directory(self.directory)
+
+    def _path(self, generation: int) -> Path:
+        return self.directory / f"kek-{generation:06d}.key"
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            secret = bytes.fromhex(path.read_text("ascii").strip())
+        except FileNotFoundError:
+            raise KeyMissing(f"{path} is missing: the payloads under this key cannot be read") from None
+        except (ValueError, OSError) as error:
+            raise KeyMissing(f"{path} cannot be read as a key ({error}): restore it") from error
+        if len(secret) != 32:
+            raise KeyMissing(f"{path} holds {len(secret)} bytes, a key has 32: restore it")
+        return secret
+
+    def _write(self, path: Path) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = self.directory / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(os.urandom(32).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        fsync_directory(self.directory)
+
+
+class Vault:
+    """Seals and opens payloads. Safe for one thread at a time."""
+
+    def __init__(self, keys: KeySource) -> None:
+        self._keys = keys
+        self._wraps: dict[tuple[int, str], AESGCM] = {}
+        self._generation = 0
+        self._index = b""
+
+    def ready(self) -> None:
+        """Make sure that keys exist and can be read, at start rather than at the first payload. Raises: KeyMissing."""
+        self._generation = self._keys.current()
+        self._keys.secret(self._generation)
+        self._index = self._keys.index_secret()
+
+    def seal(self, payload: Payload, prediction_id: str) -> Sealed:
+        """Encrypt ``payload`` for its place; about 3 us. Raises: KeyMissing."""
+        if not self._generation:
+            self._generation = self._keys.current()
+        aad, dek, nonce = prediction_id.encode(), os.urandom(32), os.urandom(12)
+        plain = len(payload.salts).to_bytes(2) + payload.salts + payload.body
+        wrap = self._wrap(self._generation, payload.tenant)
+        return Sealed(
+            kek=self._generation,
+            dek=nonce + wrap.encrypt(nonce, dek, aad),
+            subject=self.subject(payload.tenant, payload.subject) if payload.subject else None,
+            expires_us=payload.expires_us or None,
+            body=AESGCM(dek).encrypt(_ZERO_NONCE, plain, aad),
+        )
+
+    def open(self, sealed: Sealed, prediction_id: str, tenant: str) -> tuple[bytes, bytes]:
+        """Salts and body. Raises: KeyMissing; LedgerCorrupt when the row is not what was sealed for this place."""
+        aad, nonce = prediction_id.encode(), sealed.dek[:12]
+        try:
+            dek = self._wrap(sealed.kek, tenant).decrypt(nonce, sealed.dek[12:], aad)
+            plain = AESGCM(dek).decrypt(_ZERO_NONCE, sealed.body, aad)
+        except (InvalidTag, ValueError) as error:
+            raise LedgerCorrupt(f"the payload of {prediction_id} does not open: it or its key was changed") from error
+        cut = 2 + int.from_bytes(plain[:2])
+        return plain[2:cut], plain[cut:]
+
+    def rewrap(self, sealed: Sealed, prediction_id: str, tenant: str, generation: int) -> Sealed:
+        """The same payload under another generation; the body is not touched. Raises: KeyMissing, LedgerCorrupt."""
+        aad, nonce = prediction_id.encode(), os.urandom(12)
+        try:
+            dek = self._wrap(sealed.kek, tenant).decrypt(sealed.dek[:12], sealed.dek[12:], aad)
+        except (InvalidTag, ValueError) as error:
+            raise LedgerCorrupt(f"the payload of {prediction_id} does not open: it or its key was changed") from error
+        wrapped = nonce + self._wrap(generation, tenant).encrypt(nonce, dek, aad)
+        return sealed._replace(kek=generation, dek=wrapped)
+
+    def subject(self, tenant: str, subject: str) -> bytes:
+        """Keyed digest under which a subject's payloads are found: HMAC(HMAC(index key, tenant), subject)."""
+        if not self._index:
+            self._index = self._keys.index_secret()
+        tenant_key = hmac.digest(self._index, tenant.encode(), "sha256")
+        return hmac.digest(tenant_key, subject.encode(), "sha256")
+
+    def _wrap(self, generation: int, tenant: str) -> AESGCM:
+        cipher = self._wraps.get((generation, tenant))
+        if cipher is None:
+            hkdf = HKDF(SHA256(), length=32, salt=None, info=b"gateway/kek/v1\x00" + tenant.encode())
+            cipher = self._wraps[generation, tenant] = AESGCM(hkdf.derive(self._keys.secret(generation)))
+        return cipher

@@ -1,0 +1,195 @@
+"""The thread that makes records durable: whatever waits is one commit, one wake-up of the loop per batch.
+
+It never waits for company: a batch forms while the one before it is syncing, so a lone record waits for
+one commit, a busy shard for at most two, and there is no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeAlias
+
+from gateway.ledger import events
+from gateway.ledger.errors import LedgerCorrupt, LedgerError
+from gateway.ledger.ledger import Payload
+from gateway.ledger.store import Store
+from gateway.types import Receipt
+
+MAX_BATCH, MAX_BATCH_BYTES = 256, 1 << 20
+RECOVERIES, WINDOW_S = 3, 60.0
+_IDLE_S = 0.2
+_BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+_FAULTS = (sqlite3.Error, OSError, LedgerError, MemoryError)
+
+log = logging.getLogger(__name__)
+
+
+class Entry(NamedTuple):
+    """A numbered record on its way to disk."""
+
+    seq: int
+    leaf: bytes
+    payload: Payload | None
+    future: asyncio.Future[Receipt]
+
+
+class Stop:
+    """Last item of a queue: commit what came before, then end."""
+
+
+class Fence:
+    """Marks, after a failure, where the loop stopped numbering."""
+
+
+Item: TypeAlias = Entry | Stop | Fence
+
+
+class Owner(Protocol):
+    """What the thread tells the event loop. Every method is called there."""
+
+    def durable(self, entries: list[Entry], hashes: list[bytes], took_ns: int) -> None: ...
+    def suspend(self, error: Exception) -> None: ...
+    def failed(self, entries: list[Entry], error: Exception) -> None: ...
+    def resumed(self, size: int) -> None: ...
+    def ended(self, error: Exception | None) -> None: ...
+
+
+class Writer:
+    """Takes items from ``queue`` and commits them to ``store`` until Stop, or until the disk is given up."""
+
+    def __init__(
+        self,
+        store: Store,
+        items: queue.SimpleQueue[Item],
+        owner: Owner,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        boot: str,
+        clock_us: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._items = items
+        self._owner = owner
+        self._loop = loop
+        self._boot = boot
+        self._clock_us = clock_us
+        self._recoveries: deque[float] = deque(maxlen=RECOVERIES)
+        self._stopping = False
+        self.closing = threading.Event()
+        self.thread = threading.Thread(target=self._run, name=f"ledger {store.shard}", daemon=True)
+
+    def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            while not self._stopping:
+                batch = self._collect()
+                if batch:
+                    self._commit(batch)
+                elif not self._stopping:
+                    self._checkpoint()
+        except Exception as fault:  # noqa: BLE001 - a thread's last word must reach its owner, whatever it is
+            error = fault
+        finally:
+            self._store.close()
+            self._post(self._owner.ended, error)
+
+    def _collect(self) -> list[Entry]:
+        """Wait for one record, then take all that are there; [] after a quiet moment or at Stop."""
+        batch: list[Entry] = []
+        size, wait = 0, _IDLE_S if self._store.wal_is_dirty else None
+        while len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            try:
+                item = self._items.get_nowait() if batch else self._items.get(timeout=wait)
+            except queue.Empty:
+                break
+            if not isinstance(item, Entry):
+                self._stopping = isinstance(item, Stop)
+                break
+            batch.append(item)
+            size += len(item.leaf) + (len(item.payload.body) if item.payload else 0)
+        return batch
+
+    def _commit(self, batch: list[Entry]) -> None:
+        started = time.monotonic_ns()
+        try:
+            hashes = self._store.commit([entry[:3] for entry in batch])
+        except _FAULTS as error:
+            self._fail(batch, error)
+            return
+        self._post(self._owner.durable, batch, hashes, time.monotonic_ns() - started)
+        try:
+            if self._items.empty():
+                self._store.rest()
+        except _FAULTS as error:
+            self._fail([], error)
+
+    def _checkpoint(self) -> None:
+        try:
+            self._store.checkpoint()
+        except _FAULTS as error:
+            self._fail([], error)
+
+    def _fail(self, batch: list[Entry], error: Exception) -> None:
+        """Fail all waiters, then find out what the disk holds and go on behind it (or give up)."""
+        log.error(
+            "ledger.commit_failed", extra={"shard": self._store.shard, "records": len(batch), "error": str(error)}
+        )
+        expected = self._store.size
+        self._post(self._owner.suspend, error)
+        waiting = list(batch)
+        while not self._stopping:
+            item = self._items.get()
+            if isinstance(item, Fence):
+                break
+            if isinstance(item, Stop):
+                self._stopping = True
+            else:
+                waiting.append(item)
+        self._post(self._owner.failed, waiting, error)
+        self._recoveries.append(time.monotonic())
+        if len(self._recoveries) == RECOVERIES and self._recoveries[-1] - self._recoveries[0] < WINDOW_S:
+            raise LedgerError(
+                f"{self._store.directory}: {RECOVERIES} failed commits within a minute: {error}"
+            ) from error
+        if self._recover(expected, len(waiting), error):
+            self._post(self._owner.resumed, self._store.size)
+
+    def _recover(self, expected: int, lost: int, error: Exception) -> bool:
+        attempt = 0
+        while not self._stopping:
+            try:
+                self._store.reopen()
+                self._store.commit([(self._store.size, self._recover_leaf(expected, lost, error), None)])
+            except LedgerCorrupt:
+                raise
+            except _FAULTS as again:
+                log.warning("ledger.recovery_failed", extra={"shard": self._store.shard, "error": str(again)})
+                if self.closing.wait(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]):
+                    self._stopping = True
+                attempt += 1
+            else:
+                return True
+        return False
+
+    def _recover_leaf(self, expected: int, lost: int, error: Exception) -> bytes:
+        size = self._store.size
+        fields: dict[str, events.Value] = {"expected": expected, "unrecorded": lost - (size - expected)}
+        if size > expected:  # on disk after all; their callers were told UNAVAILABLE
+            fields |= {"found_first": expected, "found_last": size - 1}
+        make = events.event(
+            "recover", boot=self._boot, t_us=self._clock_us(), reason=type(error).__name__, fields=fields
+        )
+        return make(self._store.shard, size)
+
+    def _post(self, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:  # the loop is gone, and everyone who waited with it
+            self._stopping = True
