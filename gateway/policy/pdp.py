@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Literal, Protocol
 
 import msgspec
 
 from gateway.errors import PermissionDenied
 from gateway.types import Call, Context, Decision, ModelFacts, Permit, Principal
+
+
+class SharedMemoryFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A shared-memory call as policy sees it; ``all`` is an unregister that names no region."""
+
+    kind: Literal["system", "cuda"]
+    region: str = ""
+    key: str = ""
+    offset: int = 0
+    byte_size: int = 0
+    device_id: int = 0
+    all: bool = False
+
+
+class RepositoryFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A model-repository call as policy sees it: names of overridden files, never their content."""
+
+    model: str = ""
+    ready_only: bool = False
+    unload_dependents: bool = False
+    config_override: bool = False
+    file_overrides: tuple[str, ...] = ()
+
+
+class SettingsFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A trace or log settings call as policy sees it."""
+
+    scope: Literal["global", "model"]
+    writes: Mapping[str, str] = {}
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -20,6 +50,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     requested_version: str = ""
     call: Call | None = None
     stream_seq: int = 0
+    shared_memory: SharedMemoryFacts | None = None
+    repository: RepositoryFacts | None = None
+    settings: SettingsFacts | None = None
 
 
 class DecisionPoint(Protocol):

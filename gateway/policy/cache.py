@@ -1,0 +1,70 @@
+"""The exact cache: remembers allows by the values that the policy reads, for one snapshot.
+
+Sound because an evaluation is a pure function of modules, data and input; the snapshot fixes the first two and the
+key holds every input value that the modules can read. Denials are never kept. Bounded by entries and bytes, least
+recently used out first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+import msgspec
+
+from gateway.types import Decision
+
+
+class CacheStats(msgspec.Struct, kw_only=True):
+    """Counters since the snapshot began to serve."""
+
+    hits: int = 0
+    misses: int = 0
+    bypasses: int = 0
+    mismatches: int = 0
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    decision: Decision
+    until_ns: int
+    size: int
+
+
+class DecisionCache:
+    """Decisions by key. For one event loop; times are the monotonic nanoseconds of the asking call."""
+
+    def __init__(self, *, max_entries: int = 10_000, max_bytes: int = 16 * 1024 * 1024) -> None:
+        self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Hashable, now_ns: int) -> Decision | None:
+        """The decision kept under ``key``, unless its time is over."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if now_ns >= entry.until_ns:
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
+        return entry.decision
+
+    def put(self, key: Hashable, decision: Decision, now_ns: int) -> None:
+        """Keep an allow for its ``ttl_s``; anything else is not kept."""
+        size = len(decision.slice) + 512
+        if decision.allow is not True or decision.ttl_s <= 0 or len(decision.slice) > 8192:
+            return
+        if key in self._entries:
+            self._drop(key)
+        self._entries[key] = _Entry(decision, now_ns + decision.ttl_s * 1_000_000_000, size)
+        self._bytes += size
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+            _, oldest = self._entries.popitem(last=False)
+            self._bytes -= oldest.size
+
+    def _drop(self, key: Hashable) -> None:
+        self._bytes -= self._entries.pop(key).size
