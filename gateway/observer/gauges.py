@@ -1,0 +1,145 @@
+"""What stands in no record: gauges made for one scrape, and counters of what workers refused without a record."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from gateway.observer.cells import Counter
+from gateway.observer.openmetrics import Family, Gauge
+from gateway.observer.state import WorkerState
+
+
+class WorkerCounters:
+    """Sums workers' own counters over their restarts: what a run of a worker had counted when it was last heard of
+    stays counted, so the sums never fall."""
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[int, int, int], WorkerState] = {}
+        self._base_started = 0
+        self._base_shed: Tally[str] = Tally()
+
+    def see(self, states: Sequence[WorkerState]) -> None:
+        """Take in the newest state of each worker."""
+        for state in states:
+            self._runs[state.worker, state.pid, state.started_us] = state
+        current = {(s.worker, s.pid, s.started_us) for s in states}
+        for run in self._runs.keys() - current:
+            ended = self._runs.pop(run)
+            self._base_started += ended.started
+            self._base_shed.update(ended.shed)
+
+    def families(self) -> Iterator[Counter]:
+        """The sums."""
+        started = Counter("gateway_started_calls", "Calls that workers began, recorded or not.")
+        started.add((), self._base_started + sum(state.started for state in self._runs.values()))
+        yield started
+        total = Tally(self._base_shed)
+        for state in self._runs.values():
+            total.update(state.shed)
+        shed = Counter("gateway_shed", "Calls refused without a record.", ("reason",))
+        for reason, count in total.items():
+            shed.add((reason,), count)
+        yield shed
+
+
+def worker_gauges(states: Sequence[WorkerState], now_us: int) -> Iterator[Family]:
+    """Gauges of the workers that were heard of lately, summed where a sum makes sense."""
+    live = [state for state in states if not state.stale(now_us)]
+    yield Gauge(
+        name="gateway_worker_ready",
+        help="Whether a worker is ready.",
+        labels=("worker",),
+        cells={(str(s.worker),): int(s.ready and not s.stale(now_us)) for s in states},
+    )
+    yield _sum("gateway_inflight", "Calls in flight.", (s.inflight for s in live))
+    yield _sum("gateway_queue_depth", "Calls waiting for a batch.", (s.queue_depth for s in live))
+    loaded: Tally[tuple[str, ...]] = Tally(
+        (m.name, m.version, m.digest) for s in live for m in s.models if m.state == "AVAILABLE"
+    )
+    yield Gauge(
+        name="gateway_model_loaded",
+        help="Workers in which a model version serves.",
+        labels=("model", "version", "sha256"),
+        cells=loaded,
+    )
+    bundles = Tally((s.policy.revision, s.policy.digest) for s in live if s.policy.revision)
+    yield Gauge(
+        name="gateway_policy_bundle",
+        help="Policy bundles in force.",
+        labels=("revision", "digest"),
+        cells=dict.fromkeys(bundles, 1),
+        kind="info",
+    )
+    yield from _policy_times(live)
+    yield Gauge(
+        name="gateway_cert_expiry_timestamp_seconds",
+        help="When a certificate expires.",
+        labels=("subject",),
+        cells={(subject,): at for s in live for subject, at in s.certificates.items()},
+    )
+    yield Gauge(
+        name="gateway_ledger_writable",
+        help="Whether a worker's shard takes records.",
+        labels=("worker",),
+        cells={(str(s.worker),): int(s.ledger.ok) for s in live},
+    )
+
+
+def _policy_times(live: Sequence[WorkerState]) -> Iterator[Gauge]:
+    yield Gauge(
+        name="gateway_policy_refused",
+        help="Workers that refused a newer policy bundle and serve the last good one.",
+        cells={(): sum(bool(s.policy.error) for s in live)} if live else {},
+    )
+    activated = [s.policy.activated_us for s in live if s.policy.activated_us]
+    yield Gauge(
+        name="gateway_bundle_last_success_timestamp_seconds",
+        help="When the policy bundle in force was activated.",
+        cells={(): min(activated) / 1e6} if activated else {},
+    )
+
+
+def _sum(name: str, help: str, values: Iterator[int]) -> Gauge:
+    return Gauge(name=name, help=help, cells={(): sum(values)})
+
+
+def observer_gauges(
+    *,
+    sizes: Mapping[str, int],
+    lags_us: Mapping[str, int],
+    version: Mapping[str, str],
+    chain_ok: Callable[[], bool] | None,
+    start_us: int,
+) -> Iterator[Gauge]:
+    """Gauges of the observer itself: ledger sizes, followers' lag, what build this is."""
+    yield Gauge(
+        name="gateway_ledger_size",
+        help="Committed records of a shard.",
+        labels=("shard",),
+        cells={(shard,): size for shard, size in sizes.items()},
+    )
+    yield Gauge(
+        name="gateway_ledger_lag_seconds",
+        help="Age of the oldest record that a follower has not seen.",
+        labels=("follower",),
+        cells={(name,): lag / 1e6 for name, lag in lags_us.items()},
+    )
+    if chain_ok is not None:
+        yield Gauge(
+            name="gateway_ledger_chain_ok",
+            help="Whether the ledger's tree agrees with its last signed head.",
+            cells={(): int(chain_ok())},
+        )
+    yield Gauge(
+        name="gateway_build",
+        help="What is running.",
+        labels=tuple(version),
+        cells={tuple(version.values()): 1},
+        kind="info",
+    )
+    yield Gauge(
+        name="gateway_observer_start_timestamp_seconds",
+        help="When the observer started.",
+        cells={(): start_us / 1e6},
+    )

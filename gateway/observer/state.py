@@ -1,0 +1,91 @@
+"""The state file of a worker: what is true now and stands in no record. Written by workers, read by the observer.
+
+One file a worker, ``<data>/state/worker-<n>.json``, replaced atomically at least once a second; a file that
+has not been replaced for ``STALE_US`` speaks of a worker that hangs or is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+STALE_US = 5_000_000
+
+
+class ModelState(msgspec.Struct, frozen=True, kw_only=True):
+    """One model version in a worker. ``state`` is the manager's word; "AVAILABLE" means that it serves."""
+
+    name: str
+    version: str
+    state: str
+    reason: str = ""
+    digest: str = ""
+
+
+class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
+    """The bundle in force. ``error`` tells why a newer one was refused ("" if none was)."""
+
+    revision: str = ""
+    digest: str = ""
+    error: str = ""
+    activated_us: int = 0
+
+
+class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the worker's shard takes records. ``error`` says why not."""
+
+    ok: bool = True
+    error: str = ""
+    shard: str = ""
+
+
+class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker at ``time_us``. Counters (``started``, ``shed``) run from the worker's start; times are wall clock.
+
+    ``pid`` and ``started_us`` together name one run of the worker, so that its counters can be told from those of
+    the process that follows it. ``shed`` counts what was refused without a record, by reason. ``certificates``
+    maps a subject to its expiry in seconds since 1970.
+    """
+
+    worker: int
+    pid: int
+    started_us: int
+    time_us: int
+    ready: bool
+    models: tuple[ModelState, ...] = ()
+    policy: PolicyState = PolicyState()
+    ledger: LedgerState = LedgerState()
+    inflight: int = 0
+    queue_depth: int = 0
+    started: int = 0
+    shed: Mapping[str, int] = {}
+    certificates: Mapping[str, int] = {}
+    reason: str = ""  # why it is not ready
+
+    def stale(self, now_us: int) -> bool:
+        """Whether this is too old to be believed, by a wall clock that may have jumped either way."""
+        return abs(now_us - self.time_us) > STALE_US
+
+    def write(self, folder: Path) -> None:
+        """Replace this worker's file in ``folder``: write, rename. Nobody ever reads half a state.
+
+        Raises: OSError.
+        """
+        target = folder / f"worker-{self.worker}.json"
+        draft = folder / f".worker-{self.worker}.{os.getpid()}"
+        draft.write_bytes(msgspec.json.encode(self))
+        draft.replace(target)
+
+
+def read(folder: Path) -> list[WorkerState]:
+    """All workers' states in ``folder``, by number; stale ones too, and files that cannot be read are left out."""
+    states = []
+    for path in folder.glob("worker-*.json"):
+        try:
+            states.append(msgspec.json.decode(path.read_bytes(), type=WorkerState))
+        except (OSError, msgspec.DecodeError):
+            continue
+    return sorted(states, key=lambda state: state.worker)

@@ -1,0 +1,53 @@
+"""Usage: each call in exactly one row, compute shared by rows, hours of the wall clock."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.observer.usage import HOUR_US, Key, Sums, Usage, compute_us, group
+
+
+def test_answers_denials_and_failures_of_one_principal(record, denied) -> None:
+    usage = Usage()
+    for each in (
+        record(0),
+        record(1, **denied),
+        record(2, outcome="failed", status="INTERNAL"),
+        record(3, kind="beat"),
+    ):
+        usage.apply(each)
+    start = record(0).t_us
+    key = Key(start - start % HOUR_US, "acme", "acme/app", "credit", "3")
+    assert usage.rows == {
+        key: Sums(requests=3, answered=1, denied=1, failed=1, rows=2, in_bytes=128, out_bytes=32, compute_us=900)
+    }
+    assert (usage.calls, usage.others) == (3, {"beat": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, 900),
+        ({"batch_n": 6}, 300),  # two of the six rows that ran
+        ({"ph": {"authenticate": 50}}, 0),
+        ({"ph": {"infer": 70}}, 70),
+    ],
+)
+def test_compute_time_is_the_calls_share_of_its_batch(record, changes: dict[str, object], expected: int) -> None:
+    assert compute_us(record(**changes)) == expected
+
+
+def test_a_call_belongs_to_the_hour_in_which_it_was_received(record) -> None:
+    usage = Usage()
+    for t_us in (HOUR_US - 1, HOUR_US, 2 * HOUR_US - 1):
+        usage.apply(record(t_us=t_us))
+    assert {key.hour_us: sums.requests for key, sums in usage.rows.items()} == {0: 1, HOUR_US: 2}
+
+
+def test_grouping_keeps_the_sum_and_honours_the_window(record) -> None:
+    usage = Usage()
+    for seq, (tenant, t_us) in enumerate([("b", 0), ("a", 0), ("a", HOUR_US), ("a", 2 * HOUR_US)]):
+        usage.apply(record(seq, tenant=tenant, t_us=t_us))
+    assert {k: s.requests for k, s in group(usage.rows, ("tenant",)).items()} == {("a",): 3, ("b",): 1}
+    windowed = group(usage.rows, ("tenant",), from_us=HOUR_US, to_us=2 * HOUR_US)
+    assert {k: s.requests for k, s in windowed.items()} == {("a",): 1}
