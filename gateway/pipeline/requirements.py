@@ -1,0 +1,32 @@
+"""Requirements: facts about caller and model that the gateway checks itself, whatever the policy believes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.policy.obligations import Require
+from gateway.types import ModelFacts, Principal
+
+
+def unmet(requirements: Sequence[Require], principal: Principal | None, model: ModelFacts | None, now_s: int) -> str:
+    """The first requirement that does not hold, in words; "" when all do. What is not known does not hold."""
+    for required in requirements:
+        if not _holds(required, principal, model, now_s):
+            age = f" of at most {required.max_age_s} s" if required.max_age_s is not None else ""
+            return f"{required.what}{age} is required"
+    return ""
+
+
+def _holds(required: Require, principal: Principal | None, model: ModelFacts | None, now_s: int) -> bool:
+    match required.what:
+        case "mtls":
+            return principal is not None and principal.auth == "mtls"
+        case "fresh_credential":
+            if principal is None or required.max_age_s is None or principal.authenticated_s <= 0:
+                return False
+            # A credential from the future is not fresh, it is wrong; a minute of clock skew is neither.
+            return -60 <= now_s - principal.authenticated_s <= required.max_age_s
+        case "signed_model":
+            return model is not None and model.labels.get("signed") == "true"
+        case "approved_model":
+            return model is not None and model.stage in ("approved", "released")
