@@ -232,11 +232,21 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A prediction that may leave: its record is durable. ``headers`` are what obligations ask to send along."""
+    """What the model answered, masked and selected: ready to be encoded."""
 
     call: Call
     servable: ServableId
     outputs: tuple[Tensor, ...]
-    receipt: Receipt
+
+
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An encoded answer that may leave: its record is durable (or numbered, in relaxed mode).
+
+    ``prediction_id`` is "" for answers that are not recorded (health). ``headers`` are what obligations ask to
+    send along as trailing metadata.
+    """
+
+    body: bytes
+    prediction_id: str = ""
     decision_id: str = ""
     headers: tuple[tuple[str, str], ...] = ()

@@ -73,7 +73,7 @@ class Process:
             try:
                 await self.start()
             except StartupError as error:
-                _log.error("the %s did not start: %s", self.name, error)  # noqa: TRY400  # an expected ending
+                _log.error("the %s did not start: %s", self.name, error)  # an expected ending
             else:
                 _log.warning("the %s is back (process %d)", self.name, self._process.pid)
 
@@ -87,7 +87,7 @@ class Process:
             async with asyncio.timeout(grace_s):
                 await process.wait()
         except TimeoutError:
-            _log.error("the %s did not end within %.0f s and is killed", self.name, grace_s)  # noqa: TRY400
+            _log.error("the %s did not end within %.0f s and is killed", self.name, grace_s)
             self.signal(signal.SIGKILL)
             await process.wait()
 

@@ -12,7 +12,7 @@ def build() -> typer.Typer:
     """The whole command line."""
     app = typer.Typer(
         name="gateway",
-        help="A governed inference gateway: every prediction is permitted by policy and recorded before it is answered.",
+        help="A governed inference gateway: each prediction permitted by policy, and recorded before it is answered.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

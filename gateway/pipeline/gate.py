@@ -6,23 +6,13 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-import msgspec
-
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.draft import Draft
 from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.recorder import Recorder
-from gateway.types import Context, ModelRef, Permit
+from gateway.types import Context, Delivery, ModelRef, Permit
 
 AnswerWith: TypeAlias = Callable[[Permit], bytes | Awaitable[bytes]]
-
-
-class GateReply(msgspec.Struct, frozen=True, gc=False):
-    """An answer that may leave. ``prediction_id`` is "" where the answer itself is not recorded."""
-
-    body: bytes
-    prediction_id: str
-    decision_id: str
 
 
 class Gate:
@@ -40,7 +30,7 @@ class Gate:
 
     async def run(
         self, context: Context, ref: ModelRef | None, answer: AnswerWith, *, resolve: bool = True
-    ) -> GateReply:
+    ) -> Delivery:
         """Ask the policy about ``context``'s action on ``ref``; if it allows, call ``answer`` and record.
 
         Raises: as ``InferenceHandler.__call__``.
@@ -59,6 +49,6 @@ class Gate:
                 raise
             raise seen from error
         if context.action.group == "health":
-            return GateReply(body, "", permit.decision.id)
+            return Delivery(body=body, decision_id=permit.decision.id)
         receipt = await self._recorder.answered(draft)
-        return GateReply(body, receipt.prediction_id, permit.decision.id)
+        return Delivery(body=body, prediction_id=receipt.prediction_id, decision_id=permit.decision.id)

@@ -14,7 +14,7 @@ from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.outputs import check_requested, select
 from gateway.pipeline.recorder import Recorder
 from gateway.serving.servable import Servable
-from gateway.types import Call, Permit, Reply, ServableId
+from gateway.types import Call, Delivery, Permit, Reply, ServableId
 
 
 class Lender(Protocol):
@@ -49,8 +49,8 @@ class InferenceHandler:
         self._recorder = recorder
         self._clock_ns = clock_ns
 
-    async def __call__(self, call: Call) -> Reply:
-        """The prediction for ``call``, permitted, run and recorded.
+    async def __call__(self, call: Call, encode: Callable[[Reply], bytes]) -> Delivery:
+        """The prediction for ``call``, permitted, run, encoded and recorded.
 
         Raises: GatewayError of any kind, CancelledError; the record of it is durable, except for
         LedgerUnavailable (there is none) and CancelledError (not waited for).
@@ -59,20 +59,15 @@ class InferenceHandler:
         try:
             with self._admission.slot(call.context):
                 served, permit, headers = await self._predict(call, draft)
+                draft.stage = "encode"
+                body = encode(Reply(call=call, servable=served, outputs=draft.outputs))
         except BaseException as error:
             seen = await self._recorder.ended(draft, error)
             if seen is error:
                 raise
             raise seen from error
         receipt = await self._recorder.answered(draft)
-        return Reply(
-            call=call,
-            servable=served,
-            outputs=draft.outputs,
-            receipt=receipt,
-            decision_id=permit.decision.id,
-            headers=headers,
-        )
+        return Delivery(body=body, prediction_id=receipt.prediction_id, decision_id=permit.decision.id, headers=headers)
 
     async def _predict(self, call: Call, draft: Draft) -> tuple[ServableId, Permit, tuple[tuple[str, str], ...]]:
         permit, duties = await self._enforcement.permit(draft)

@@ -5,20 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable
-from typing import Protocol
 
 from gateway.errors import GatewayError, Internal
 from gateway.ledger import record as records
-from gateway.ledger.commitment import commit, commit_bytes
+from gateway.ledger.commitment import Salts, commit, commit_bytes
 from gateway.ledger.ledger import Ledger, Payload
 from gateway.pipeline.draft import Draft, record_of
 from gateway.types import Receipt
-
-
-class SaltSource(Protocol):
-    """Gives 32 unpredictable bytes at a time."""
-
-    def __call__(self) -> bytes: ...
 
 
 class Recorder:
@@ -33,7 +26,7 @@ class Recorder:
         ledger: Ledger,
         *,
         clock_ns: Callable[[], int],
-        salts: SaltSource,
+        salts: Salts,
         request_key: bytes,
         runtime: str = "",
         relaxed: bool = False,
@@ -107,11 +100,11 @@ class Recorder:
         if call.request_id:
             key, text = self._request_key, call.request_id.encode()
             draft.request_digest = hmac.digest(key, text, "sha256")[:16].hex()
-        salt_in = self._salts()
-        salts = salt_in
-        draft.inputs_c = commit("in", salt_in, call.inputs)
+        salts = salt_in = self._salts.take()
+        if call.defect is None:  # what is malformed has no canonical form to commit to
+            draft.inputs_c = commit("in", salt_in, call.inputs)
         if draft.outputs:
-            salt_out = self._salts()
+            salt_out = self._salts.take()
             salts += salt_out
             draft.outputs_c = commit("out", salt_out, draft.outputs)
         if decision is not None and decision.slice:

@@ -9,11 +9,11 @@ from typing import Protocol, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from gateway.errors import Unparsable
-from gateway.pipeline.gate import AnswerWith, GateReply
+from gateway.pipeline.gate import AnswerWith
 from gateway.rpc.context import Clocks, context
 from gateway.rpc.status import ok_trailers, refusal
 from gateway.transport.seam import Answer, Head, Unary
-from gateway.types import Action, Context, ModelRef, Permit
+from gateway.types import Action, Context, Delivery, ModelRef, Permit
 
 M = TypeVar("M", bound=Message)
 
@@ -23,7 +23,7 @@ class Gate(Protocol):
 
     async def run(
         self, context: Context, ref: ModelRef | None, answer: AnswerWith, *, resolve: bool = True
-    ) -> GateReply: ...
+    ) -> Delivery: ...
 
 
 def parse(kind: type[M], body: bytes) -> M:

@@ -11,10 +11,10 @@ from gateway.rpc.context import Clocks, context
 from gateway.rpc.regions import NO_REGIONS, Regions
 from gateway.rpc.status import ok_trailers, refusal
 from gateway.transport.seam import Answer, Head, Unary
-from gateway.types import Call, Reply
+from gateway.types import Call, Delivery, Reply
 
-Handler: TypeAlias = Callable[[Call], Awaitable[Reply]]
-"""The life of a prediction, from a decoded call to a reply whose record is durable."""
+Handler: TypeAlias = Callable[[Call, Callable[[Reply], bytes]], Awaitable[Delivery]]
+"""The life of a prediction: a decoded call and how its reply is encoded, to bytes whose record is durable."""
 
 
 def model_infer(
@@ -22,17 +22,19 @@ def model_infer(
 ) -> Unary:
     """The handler of ModelInfer. ``allowed`` are the metadata names that policy may see."""
 
+    def encode(reply: Reply) -> bytes:
+        return encode_reply(reply, regions)
+
     async def handle(head: Head, body: bytes) -> Answer:
         asked = context(head, INFER, clocks, allowed=allowed, size=len(body))
         trace_id = asked.trace.trace_id
         try:
-            reply = await handler(decode_infer(body, asked, regions))
-            encoded = encode_reply(reply, regions)
+            delivery = await handler(decode_infer(body, asked, regions), encode)
         except Exception as error:
             raise refusal(error, call_id=asked.call_id, trace_id=trace_id) from error
-        trailers = ok_trailers(trace_id, reply.receipt.prediction_id, reply.decision_id)
-        if reply.headers:
-            trailers += tuple((name, value.encode()) for name, value in reply.headers)
-        return Answer(encoded, trailers)
+        trailers = ok_trailers(trace_id, delivery.prediction_id, delivery.decision_id)
+        if delivery.headers:
+            trailers += tuple((name, value.encode()) for name, value in delivery.headers)
+        return Answer(delivery.body, trailers)
 
     return handle

@@ -8,7 +8,7 @@ import pytest
 from gateway.errors import InvalidInput, Unparsable, Unsupported
 from gateway.rpc.actions import INFER
 from gateway.rpc.codec import decode_infer, encode_reply
-from gateway.types import Context, Credentials, Receipt, Reply, ServableId, Tensor, TraceContext
+from gateway.types import Context, Credentials, Reply, ServableId, Tensor, TraceContext
 from gateway.v1.inference import InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse
 
 CONTEXT = Context(
@@ -176,7 +176,7 @@ def test_a_reply_is_raw_in_order_with_the_id_echoed():
         Tensor(name="b", datatype="UINT8", shape=(2,), data=b"ab"),
         Tensor(name="a", datatype="UINT8", shape=(0,), data=memoryview(b"")),
     )
-    reply = Reply(call=call, servable=ServableId("m", "3", "sha256:0"), outputs=outputs, receipt=Receipt("s", 1, b""))
+    reply = Reply(call=call, servable=ServableId("m", "3", "sha256:0"), outputs=outputs)
     response = ModelInferResponse.FromString(encode_reply(reply))
     assert [(o.name, list(o.shape)) for o in response.outputs] == [("b", [2]), ("a", [0])]
     assert list(response.raw_output_contents) == [b"ab", b""]
