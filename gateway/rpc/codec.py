@@ -59,10 +59,10 @@ def _parameters(request: ModelInferRequest, defects: list[GatewayError]) -> Para
 
 
 def _inputs(request: ModelInferRequest, regions: Regions, defects: list[GatewayError]) -> tuple[Tensor, ...]:
-    raws = list(request.raw_input_contents)
+    raws = request.raw_input_contents[:]
     taken = 0  # raw entries belong, in order, to the inputs that are not in shared memory
     tensors = []
-    for wire in request.inputs:
+    for wire in request.inputs[:]:
         source: Literal["raw", "typed", "shared_memory"] = "raw"
         data = b""
         try:
@@ -84,7 +84,7 @@ def _inputs(request: ModelInferRequest, regions: Regions, defects: list[GatewayE
         except GatewayError as error:
             defects.append(error)
         tensors.append(
-            Tensor(name=wire.name, datatype=wire.datatype, shape=tuple(wire.shape), data=data, source=source)
+            Tensor(name=wire.name, datatype=wire.datatype, shape=tuple(wire.shape[:]), data=data, source=source)
         )
     return tuple(tensors)
 
@@ -143,13 +143,15 @@ def response_of(reply: Reply, regions: Regions = NO_REGIONS) -> ModelInferRespon
     """As ``encode_reply``, not yet serialised."""
     servable = reply.servable
     response = ModelInferResponse(model_name=servable.name, model_version=servable.version, id=reply.call.request_id)
-    places = {r.name: r.shared_memory for r in reply.call.outputs if r.shared_memory} if reply.call.outputs else {}
+    placed = {r.name: r.shared_memory for r in reply.call.outputs if r.shared_memory is not None}
+    add, append = response.outputs.add, response.raw_output_contents.append
     for tensor in reply.outputs:
-        response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-        place = places.get(tensor.name) if places else None
-        if place is not None:
-            regions.write(*place, tensor.data, tensor.name)
-            response.raw_output_contents.append(b"")  # the entry stays, so that positions still match
-        else:
-            response.raw_output_contents.append(bytes(tensor.data))
+        output = add()
+        output.name, output.datatype = tensor.name, tensor.datatype
+        output.shape.extend(tensor.shape)
+        data = tensor.data
+        if placed and (place := placed.get(tensor.name)):
+            regions.write(*place, data, tensor.name)
+            data = b""  # the entry stays, so that positions still match
+        append(data if type(data) is bytes else bytes(data))
     return response

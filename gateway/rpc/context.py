@@ -47,7 +47,7 @@ def context(
         received_ns=clocks.ns(),
         peer=head.peer,
         deadline_ns=head.deadline_ns,
-        metadata={name: text for name, text in found.items() if name in allowed},
+        metadata={name: found[name] for name in allowed if name in found} if allowed else {},
         size=size,
     )
 
