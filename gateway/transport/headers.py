@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from gateway.errors import Code
@@ -26,43 +26,39 @@ OWN_FIELDS = frozenset(
         "grpc-status-details-bin",
     }
 )
-_FIELD_OVERHEAD = 32  # RFC 9113, 6.5.2
-_PRINTABLE = "".join(chr(c) for c in range(0x20, 0x7F) if c != 0x25)
+FIELD_OVERHEAD = 32  # what HTTP/2 adds to the weight of each field (RFC 9113, 6.5.2)
+_PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 
 
-def metadata(fields: Iterable[tuple[str, bytes]]) -> Metadata:
-    """Return the caller's metadata: our own fields left out, ``-bin`` values decoded and split at commas.
+def binary_values(name: str, value: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield the values of a ``-bin`` field: base64 with or without padding, several joined by commas.
 
-    ``fields`` have lower-case names, as HTTP/2 demands.
-    Raises: Refused with INVALID_ARGUMENT when a ``-bin`` value is not base64.
+    Raises: Refused with INVALID_ARGUMENT when a value is not base64.
     """
-    kept: list[tuple[str, bytes]] = []
-    for field in fields:
-        name, value = field
-        if name in OWN_FIELDS:
-            continue
-        if name.endswith("-bin"):
-            kept.extend((name, _decoded(name, part)) for part in value.split(b","))
-        else:
-            kept.append(field)
-    return tuple(kept)
-
-
-def size(fields: Iterable[tuple[str, bytes]]) -> int:
-    """Return what ``fields`` weigh by HTTP/2's rule: name, value and 32 bytes each."""
-    return sum([len(name) + len(value) + _FIELD_OVERHEAD for name, value in fields])
+    for part in value.split(b","):
+        text = part.strip().rstrip(b"=")
+        try:
+            yield name, base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+        except binascii.Error as error:
+            raise Refused(Code.INVALID_ARGUMENT, f"metadata {name}: the value is not base64") from error
 
 
 def wire(trailers: Metadata) -> list[tuple[str, bytes]]:
     """Return ``trailers`` as HTTP/2 fields: ``-bin`` values in unpadded base64."""
-    return [
-        (name, base64.b64encode(value).rstrip(b"=") if name.endswith("-bin") else value) for name, value in trailers
-    ]
+    return [(name, _base64(value) if name[-4:] == "-bin" else value) for name, value in trailers]
 
 
-def percent_encoded(message: str) -> str:
+def status(refused: Refused) -> list[tuple[str, bytes]]:
+    """Return the trailer fields that tell how a call was refused."""
+    fields = [("grpc-status", b"%d" % refused.code), ("grpc-message", percent_encoded(refused.message))]
+    if refused.details:
+        fields.append(("grpc-status-details-bin", _base64(refused.details)))
+    return fields + wire(refused.trailers)
+
+
+def percent_encoded(message: str) -> bytes:
     """Return ``message`` as a ``grpc-message`` value: UTF-8, percent-encoded outside printable ASCII."""
-    return message if message.isascii() and message.isprintable() and "%" not in message else quote(message, _PRINTABLE)
+    return quote(message, _PLAIN, errors="replace").encode("ascii")
 
 
 def canonical_host(host: str) -> str:
@@ -75,9 +71,5 @@ def canonical_host(host: str) -> str:
     return str(mapped or address)
 
 
-def _decoded(name: str, value: bytes) -> bytes:
-    value = value.strip()
-    try:
-        return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
-    except binascii.Error as error:
-        raise Refused(Code.INVALID_ARGUMENT, f"metadata {name}: the value is not base64") from error
+def _base64(value: bytes) -> bytes:
+    return base64.b64encode(value).rstrip(b"=")

@@ -1,0 +1,101 @@
+"""httpunk's HTTP/2 core, and the only file that knows it.
+
+httpunk is a state machine in Rust (``H2Streams``: frames, HPACK, flow control, resets, GOAWAY) under an asyncio
+driver of its own. The driver costs more than the machine, hides resets and pings and has no timers, so we drive
+the machine ourselves. Its module is private: the version is pinned exactly in pyproject.toml, and
+``tests/transport/h2/test_core.py`` holds every behaviour that we rely on.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from httpunk._httpunk import (
+    H2_FLAG_CAPACITY,
+    H2_FLAG_CONN_DONE,
+    H2_HEADERS_OPENED,
+    H2_HEADERS_TRAILERS,
+    H2Codec,
+    H2Error,
+    H2FrameData,
+    H2FrameGoAway,
+    H2FrameHeaders,
+    H2FramePing,
+    H2FramePriority,
+    H2FrameRstStream,
+    H2FrameSettings,
+    H2FrameStreamError,
+    H2FrameWindowUpdate,
+    H2Reason,
+    H2SendVerdict,
+    H2StreamError,
+    H2Streams,
+    HeaderMap,
+)
+
+from gateway.transport.seam import Limits
+
+__all__ = [
+    "H2_FLAG_CAPACITY",
+    "H2_FLAG_CONN_DONE",
+    "H2_HEADERS_OPENED",
+    "H2_HEADERS_TRAILERS",
+    "Frame",
+    "H2Error",
+    "H2FrameData",
+    "H2FrameGoAway",
+    "H2FrameHeaders",
+    "H2FramePing",
+    "H2FrameRstStream",
+    "H2FrameSettings",
+    "H2FrameStreamError",
+    "H2FrameWindowUpdate",
+    "H2Reason",
+    "H2SendVerdict",
+    "H2StreamError",
+    "H2Streams",
+    "HeaderMap",
+    "is_preface",
+    "open_core",
+]
+
+Frame: TypeAlias = (
+    H2FrameHeaders
+    | H2FrameData
+    | H2FrameSettings
+    | H2FrameWindowUpdate
+    | H2FramePing
+    | H2FrameGoAway
+    | H2FrameRstStream
+    | H2FrameStreamError
+    | H2FramePriority
+)
+
+_STREAM_WINDOW = 1024 * 1024
+_CONNECTION_WINDOW = 16 * 1024 * 1024  # larger than a stream's: one unread body must not stall the other calls
+_FRAME_BYTES = 16 * 1024
+_SEND_BUFFER = 400 * 1024  # of one stream, framed and not yet written
+_HEADER_HEADROOM = 4  # the core drops fields over its limit without a word; ours refuses the call long before
+_PENDING_RESETS = 20  # rapid reset: streams that were reset before we looked at them
+_ERROR_RESETS = 1024  # streams that we had to reset for the peer's errors
+
+
+def open_core(limits: Limits) -> H2Streams:
+    """Return the state of a new connection. Nothing is queued before ``begin()``."""
+    return H2Streams(
+        "server",
+        initial_window_size=_STREAM_WINDOW,
+        connection_window=_CONNECTION_WINDOW,
+        max_frame_size=_FRAME_BYTES,
+        max_header_list_size=limits.max_metadata_bytes * _HEADER_HEADROOM,
+        max_send_buf_size=_SEND_BUFFER,
+        max_concurrent_streams=limits.max_streams,
+        max_pending_accept_reset_streams=_PENDING_RESETS,
+        max_local_error_reset_streams=_ERROR_RESETS,
+        auto_date_header=False,
+    )
+
+
+def is_preface(data: bytes) -> bool | None:
+    """True if ``data`` opens an HTTP/2 connection, False if it never will, None while it is too short to tell."""
+    return H2Codec.match_preface(data)

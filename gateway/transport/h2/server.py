@@ -1,0 +1,85 @@
+"""The listener of the fast transport: binds, watches deadlines, drains."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from gateway.transport.h2.calls import Method
+from gateway.transport.h2.connection import Connection, Shared
+from gateway.transport.seam import Limits, Methods
+from gateway.transport.tls import ServerTls
+from gateway.transport.watchdog import Watchdog
+
+_DEFAULT = Limits()
+_TICK_S = 0.02
+_BACKLOG = 1024
+_LAST_WORDS_S = 5.0  # for cancelled handlers to write their records
+
+
+class H2Transport:
+    """Serves a method table over HTTP/2. See ``seam.Transport`` for the contract."""
+
+    def __init__(
+        self,
+        limits: Limits = _DEFAULT,
+        tls: ServerTls | None = None,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._limits = limits
+        self._tls = tls
+        self._clock_ns = clock_ns
+        self._server: asyncio.Server | None = None
+        self._watchdog = Watchdog(self._look, _TICK_S)
+        self._shared: Shared
+
+    async def start(self, methods: Methods, *, host: str, port: int) -> int:
+        shared = Shared(_by_path(methods), self._limits, self._clock_ns)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(shared),
+            host,
+            port,
+            reuse_port=True,
+            backlog=_BACKLOG,
+            ssl=self._tls.context() if self._tls else None,
+            ssl_handshake_timeout=(self._limits.handshake_s or None) if self._tls else None,
+        )
+        self._shared, self._server = shared, server
+        self._watchdog.start()
+        return int(server.sockets[0].getsockname()[1])
+
+    async def drain(self, *, grace_s: float) -> None:
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        live = self._shared.live
+        for connection in tuple(live):
+            connection.drain()
+        await self._emptied(grace_s)
+        ending = [task for connection in tuple(live) for task in connection.abort()]
+        if ending:
+            await asyncio.wait(ending, timeout=_LAST_WORDS_S)
+        for connection in tuple(live):
+            connection.close()
+        await self._emptied(1.0)
+        self._watchdog.stop()
+
+    async def _emptied(self, within_s: float) -> None:
+        """Return when no connection is left, or after ``within_s``."""
+        closing = [connection.lost for connection in self._shared.live]
+        if closing:
+            await asyncio.wait(closing, timeout=within_s)
+
+    def _look(self) -> None:
+        now = self._clock_ns()
+        late = [(call, owner) for call, owner in self._shared.timed.items() if (call.deadline_ns or 0) <= now]
+        for call, connection in late:
+            connection.expire(call)
+
+
+def _by_path(methods: Methods) -> dict[str, Method]:
+    table = {f"/{name}": Method(name, unary=handler) for name, handler in methods.unary.items()}
+    return table | {f"/{name}": Method(name, stream=handler) for name, handler in methods.stream.items()}
