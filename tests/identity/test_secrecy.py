@@ -1,0 +1,80 @@
+"""Credentials reach no text: not errors, not their causes, not logs, not any value's repr."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import traceback
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import Unauthenticated
+from gateway.identity.api_keys import ApiKeys
+from gateway.identity.chain import Chain
+from gateway.identity.key_file import KeyFile
+from gateway.types import Credentials
+
+SECRET = st.text(st.characters(codec="utf-8", exclude_characters=" "), min_size=12, max_size=80)
+SHAPE = st.sampled_from(
+    ["{}", "Bearer {}", "Bearer gwk_{}", "Basic {}", "Bearer gwk_0123abcd_{}", "{} {}", "Bearer a.{}.c"]
+)
+
+
+def texts_of(error: BaseException | None) -> list[str]:
+    """Everything that a log or an answer could make of ``error`` and of what it came from."""
+    found = []
+    while error is not None:
+        found += [str(error), repr(error), str(vars(error)), "".join(traceback.format_exception(error))]
+        error = error.__cause__ or error.__context__
+    return found
+
+
+async def seen(credentials: Credentials, folder: Path) -> list[str]:
+    """All that is visible after ``credentials`` were checked against one real key."""
+    file = KeyFile(folder / "keys.json", lambda: 1000)
+    file.create(id="app", tenant="t")
+    keys = ApiKeys(folder / "keys.json", lambda: 1000)
+    keys.open()
+    visible = [repr(credentials), str(credentials), repr(keys), repr(keys.__dict__)]
+    try:
+        visible.append(repr(await Chain(keys=keys).authenticate(credentials)))
+    except Unauthenticated as error:
+        visible += texts_of(error)
+    return visible
+
+
+@given(secret=SECRET, shape=SHAPE, as_key=st.booleans())
+async def test_a_refused_credential_is_never_repeated(secret: str, shape: str, as_key: bool) -> None:
+    text = shape.replace("{}", secret)
+    credentials = Credentials(api_key=text) if as_key else Credentials(authorization=text)
+    with tempfile.TemporaryDirectory() as folder:
+        for visible in await seen(credentials, Path(folder)):
+            assert secret not in visible
+            assert repr(secret)[1:-1] not in visible
+
+
+async def test_a_good_key_is_nowhere_in_memory_of_the_keys_nor_in_logs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "keys.json"
+    text, _ = KeyFile(path, lambda: 1000).create(id="app", tenant="t")
+    keys = ApiKeys(path, lambda: 1000)
+    with caplog.at_level(logging.DEBUG):
+        keys.open()
+        principal = await Chain(keys=keys).authenticate(Credentials(api_key=text))
+        path.write_text("{" + text)
+        keys.reload()
+    secret = text.rsplit("_", 1)[1]
+    assert "identity.keys.refused" in caplog.text
+    dumped = [repr(keys.__dict__), repr(principal), msgspec.json.encode(principal).decode()]
+    dumped += [caplog.text, *(repr(vars(record)) for record in caplog.records)]
+    for visible in dumped:
+        assert secret not in visible
+
+
+def test_one_text_for_all_causes() -> None:
+    assert str(Unauthenticated("a")) == str(Unauthenticated("b"))
