@@ -80,6 +80,11 @@ class ShardReader:
                 return bytes(rows[0][0]) if rows else None
         return None
 
+    def start_root(self, path: Path) -> bytes:
+        """The root that a segment says it continues. Raises: LedgerCorrupt."""
+        rows = self._query(path, "SELECT value FROM meta WHERE key='root'", ())
+        return bytes(rows[0][0]) if rows else b""
+
     def payload(self, seq: int) -> Sealed | None:
         """The encrypted payload row kept in the segment itself, or None (erased, moved, or never kept)."""
         for path in reversed(segment.files(self._directory)):

@@ -19,6 +19,12 @@ OUTCOMES = ("answered", "denied", "unauthenticated", "refused", "failed", "cance
 PHASES = ("authenticate", "decide", "queue", "infer", "record")
 """The handler's one list of phases: names in ``ph``, of spans and of metrics."""
 
+TEXT, REASONS, OBLIGATIONS = 256, 64, 32
+"""Caps: characters of a text, entries of ``reasons`` (and other lists), entries of ``obligations``."""
+
+ROOMY = 16_384
+"""A leaf beyond this many bytes is looked at in full; the format's limit is 65,535."""
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One call and how it ended (``kind`` "call"). ``shard`` and ``seq`` are its position and thereby its id."""
@@ -91,8 +97,45 @@ _decoder = msgspec.json.Decoder(Record)
 
 
 def encode(record: Record) -> bytes:
-    """The leaf bytes of ``record``."""
-    return _encoder.encode(record)
+    """The leaf bytes of ``record``; text beyond the caps is cut and ``cut`` set."""
+    r = record
+    if (
+        len(r.asked) > TEXT
+        or len(r.purpose) > TEXT
+        or len(r.principal) > TEXT
+        or len(r.tenant) > TEXT
+        or len(r.cred) > TEXT
+        or len(r.model) > TEXT
+        or len(r.effect) > TEXT
+        or len(r.policy_rev) > TEXT
+        or len(r.reasons) > REASONS
+        or len(r.obligations) > OBLIGATIONS
+    ):
+        return _encoder.encode(_cut(record, TEXT))
+    leaf = _encoder.encode(record)
+    return leaf if len(leaf) <= ROOMY else _encoder.encode(_cut(record, TEXT))
+
+
+def _cut(record: Record, cap: int) -> Record:
+    """``record`` with every text at most ``cap`` characters long and bounded lists."""
+    short: dict[str, object] = {}
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        if isinstance(value, str) and len(value) > cap:
+            short[name] = value[:cap]
+        elif isinstance(value, tuple):
+            most = OBLIGATIONS if name == "obligations" else REASONS
+            items = tuple(item[:cap] for item in value[:most])
+            if items != value:
+                short[name] = items
+        elif name == "ph" and len(value) > REASONS:
+            short[name] = {}
+    if not short:
+        return record
+    cut = msgspec.structs.replace(record, cut=True, **short)
+    if cap > 32 and len(_encoder.encode(cut)) > ROOMY:
+        return _cut(cut, 32)
+    return cut
 
 
 def decode(leaf: bytes) -> Record:

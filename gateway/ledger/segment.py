@@ -26,6 +26,8 @@ CREATE TABLE payload(seq INTEGER PRIMARY KEY, kek INTEGER NOT NULL, dek BLOB NOT
                      expires_us INTEGER, body BLOB NOT NULL) STRICT;
 CREATE TABLE meta   (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 """
+_INSERT_LEAF = "INSERT INTO leaf VALUES (?,?)"
+_INSERT_PAYLOAD = "INSERT INTO payload VALUES (?,?,?,?,?,?)"
 _FIXED = {"synchronous": 2, "secure_delete": 1, "wal_autocheckpoint": 0, "trusted_schema": 0, "mmap_size": 0}
 
 
@@ -169,10 +171,10 @@ class Segment:
         db.execute("BEGIN IMMEDIATE")
         try:
             flat: list[int | bytes] = [item for leaf in leaves for item in leaf]
-            db.execute("INSERT INTO leaf VALUES " + _rows(len(leaves), "(?,?)"), flat)
+            db.execute(_INSERT_LEAF + ",(?,?)" * (len(leaves) - 1), flat)
             if payloads:
                 cells = [cell for seq, sealed in payloads for cell in (seq, *sealed)]
-                db.execute("INSERT INTO payload VALUES " + _rows(len(payloads), "(?,?,?,?,?,?)"), cells)
+                db.execute(_INSERT_PAYLOAD + ",(?,?,?,?,?,?)" * (len(payloads) - 1), cells)
             for tile in tiles:
                 db.execute("INSERT INTO tile VALUES (?,?,?)", tile)
             db.execute("COMMIT")
@@ -199,10 +201,6 @@ class Segment:
     def close(self) -> None:
         """Close; the last connection to close moves the WAL into the file."""
         self._db.close()
-
-
-def _rows(count: int, row: str) -> str:
-    return ",".join([row] * count)
 
 
 def unwritable(error: sqlite3.Error | OSError, path: Path) -> LedgerUnwritable:

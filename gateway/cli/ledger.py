@@ -1,0 +1,195 @@
+"""``gateway ledger``: look at, prove and check what was recorded. Works while the gateway runs, and without it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+from rich.console import Console
+
+from gateway.cli import ledger_print
+from gateway.ledger import export, merkle
+from gateway.ledger.errors import LedgerError, NoSuchRecord
+from gateway.ledger.reader import ShardReader, shards
+from gateway.ledger.verdict import Report
+from gateway.ledger.verify import total, verify
+
+app = typer.Typer(no_args_is_help=True, help="Look at, prove and check what was recorded.", rich_markup_mode=None)
+
+Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.", envvar="GATEWAY_DATA")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+DEFAULT = Path("data")
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except (LedgerError, OSError) as error:
+        typer.echo(f"gateway ledger: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def roots(data: Path) -> list[Path]:
+    """The ledgers below a data directory: predictions first, then governance."""
+    return [path for path in (data / "ledger", data / "governance") if path.is_dir()]
+
+
+def locate(data: Path, prediction_id: str) -> tuple[Path, str, int]:
+    """Root, shard and sequence number of a prediction id. Raises: NoSuchRecord."""
+    match = re.fullmatch(r"([A-Za-z0-9._-]+)/(\d+)", prediction_id)
+    if match is None:
+        raise NoSuchRecord(f"{prediction_id!r} is no prediction id: expected SHARD/NUMBER, such as gw1.0/42")
+    shard, seq = match[1], int(match[2])
+    for root in roots(data):
+        if shard in shards(root):
+            return root, shard, seq
+    raise NoSuchRecord(f"there is no shard {shard!r} under {data}")
+
+
+@app.command("verify")
+def verify_command(
+    data: Data = DEFAULT,
+    shard: Annotated[list[str] | None, typer.Option(help="Only this shard; may be repeated.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that every record is there, unchanged and in order. Exit 0: all holds; 1: it does not; 2: cannot check.
+
+    Example: gateway ledger verify --data ./data
+    """
+    report = Report()
+    with _plain_errors():
+        found = roots(data)
+        if not found:
+            raise LedgerError(f"there is no ledger under {data}: give the directory that 'gateway serve --data' uses")
+        count = sum(total(root) for root in found)
+        with ledger_print.progress(count, quiet=as_json) as advance:
+            for root in found:
+                part = verify(root, only=shard or (), progress=advance)
+                report.coverage += part.coverage
+                report.findings += part.findings
+    ledger_print.report(report, as_json=as_json)
+    raise typer.Exit(report.exit_status)
+
+
+@app.command()
+def tail(
+    data: Data = DEFAULT,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    lines: Annotated[int, typer.Option("-n", "--lines", help="How many of the newest to begin with.")] = 10,
+    all_kinds: Annotated[bool, typer.Option("--all", help="Boots, beats and other events too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print the newest records, and go on as they come with -f.
+
+    Example: gateway ledger tail -f --data ./data
+    """
+    with _plain_errors():
+        position: dict[tuple[Path, str], int] = {}
+        started = False
+        while True:
+            fresh = [leaf for root in roots(data)[:1] for leaf in _new(root, position, lines, all_kinds)]
+            fresh.sort(key=lambda item: (item["t_us"], item["prediction_id"]))
+            for item in fresh if started else fresh[-lines:] if lines else []:
+                ledger_print.line(item, as_json=as_json)
+            started = True
+            if not follow:
+                return
+            time.sleep(0.1)
+
+
+def _new(root: Path, position: dict[tuple[Path, str], int], lines: int, all_kinds: bool) -> Iterator[export.Row]:
+    """Rows behind the positions; on a shard's first visit the newest ``lines`` of it."""
+    for name in shards(root):
+        reader = ShardReader(root, name)
+        try:
+            end, key = reader.size(), (root, name)
+            first = position.get(key)
+            if first is None:
+                yield from _newest(reader, end, lines, all_kinds)
+            elif end > first:
+                yield from (
+                    export.row(leaf) for _, leaf in reader.read(first, end - first) if all_kinds or export.is_call(leaf)
+                )
+            position[key] = end
+        finally:
+            reader.close()
+
+
+def _newest(reader: ShardReader, end: int, lines: int, all_kinds: bool) -> Iterator[export.Row]:
+    found: list[bytes] = []
+    while end > 0 and len(found) < lines:
+        start = max(0, end - 512)
+        batch = [leaf for _, leaf in reader.read(start, end - start) if all_kinds or export.is_call(leaf)]
+        found, end = batch + found, start
+    yield from (export.row(leaf) for leaf in found[-lines:] if lines)
+
+
+@app.command()
+def show(
+    prediction_id: Annotated[str, typer.Argument(metavar="ID", help="Such as gw1.0/42.")],
+    data: Data = DEFAULT,
+    raw: Annotated[bool, typer.Option("--raw", help="The leaf's bytes as stored, nothing else.")] = False,
+) -> None:
+    """Print one record in full.
+
+    Example: gateway ledger show gw1.0/42 --data ./data
+    """
+    with _plain_errors():
+        root, shard, seq = locate(data, prediction_id)
+        reader = ShardReader(root, shard)
+        try:
+            leaf = reader.leaf(seq)
+        finally:
+            reader.close()
+    if raw:
+        sys.stdout.buffer.write(leaf + b"\n")
+        return
+    shown = {name: value for name, value in export.row(leaf).items() if value not in ("", (), {}, None)}
+    Console().print_json(json.dumps({**shown, "leaf_hash": merkle.leaf_hash(leaf).hex()}))
+
+
+@contextmanager
+def _stdout() -> Iterator[BinaryIO]:
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the reader had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@app.command("export")
+def export_command(
+    data: Data = DEFAULT,
+    form: Annotated[str, typer.Option("--format", help="jsonl (rows) or raw (leaves as stored).")] = "jsonl",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    shard: Annotated[str, typer.Option(help="Only this shard.")] = "",
+    all_kinds: Annotated[bool, typer.Option("--all", help="Boots, beats and other events too.")] = False,
+) -> None:
+    """Write records, one JSON object a line, oldest first within each shard.
+
+    Example: gateway ledger export --data ./data --format jsonl > records.jsonl
+    """
+    if form not in ("jsonl", "raw"):
+        raise typer.BadParameter(f"{form!r} is none of jsonl, raw", param_hint="--format")
+    with _plain_errors():
+        if not roots(data):
+            raise LedgerError(f"there is no ledger under {data}: give the directory that 'gateway serve --data' uses")
+        with out.open("wb") if out else _stdout() as file:
+            file.writelines(_lines(roots(data)[0], form, shard, all_kinds))
+
+
+def _lines(root: Path, form: str, only: str, all_kinds: bool) -> Iterator[bytes]:
+    if form == "jsonl":
+        yield from (export.jsonl(item) for item in export.rows(root, only=only, all_kinds=all_kinds))
+        return
+    for name in [only] if only else shards(root):
+        yield from (leaf + b"\n" for leaf in export.leaves(root, name) if all_kinds or export.is_call(leaf))

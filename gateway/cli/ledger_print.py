@@ -1,0 +1,84 @@
+"""How the ledger's commands look on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gateway.ledger.export import Row, jsonl
+from gateway.ledger.verdict import Report
+
+_COLOURS = {"answered": "green", "denied": "yellow", "unauthenticated": "yellow", "refused": "yellow", "failed": "red"}
+
+
+@contextmanager
+def progress(count: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar over ``count`` leaves on standard error; silent where nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("verify", total=count)
+        yield lambda done: bar.advance(task, done)
+
+
+def report(found: Report, *, as_json: bool) -> None:
+    """Coverage first: no findings over half a log would be no result."""
+    if as_json:
+        body = {
+            "ok": found.ok,
+            "coverage": [asdict(item) for item in found.coverage],
+            "findings": [asdict(item) for item in found.findings],
+        }
+        typer.echo(json.dumps(body, indent=2))
+        return
+    table = Table(box=None, header_style="bold")
+    for title in ("shard", "records", "checked", "calls", "segments", "signed heads", "root"):
+        table.add_column(title, justify="left" if title in ("shard", "root") else "right")
+    for item in found.coverage:
+        heads = f"{item.heads} (newest {item.head:,})" if item.heads else "none"
+        root = item.root[:16] or "unknown"
+        table.add_row(
+            item.shard, f"{item.leaves:,}", f"{item.checked:,}", f"{item.calls:,}", str(item.segments), heads, root
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    for finding in found.findings:
+        console.print(f"[red]{escape(str(finding))}[/red]", soft_wrap=True)
+    leaves = sum(item.leaves for item in found.coverage)
+    checked = sum(item.checked for item in found.coverage)
+    verdict = "[green]OK[/green]" if found.ok else "[red]NOT OK[/red]"
+    console.print(f"{verdict}: {checked:,} of {leaves:,} records checked, {len(found.findings)} findings")
+
+
+def line(item: Row, *, as_json: bool) -> None:
+    """One record as one line."""
+    if as_json:
+        sys.stdout.buffer.write(jsonl(item))
+        sys.stdout.buffer.flush()
+        return
+    console = Console(highlight=False)
+    head = f"{str(item['time'])[11:23]} [bold]{escape(str(item['prediction_id']))}[/bold]"
+    if item["kind"] != "call":
+        console.print(
+            f"{head} [dim]{escape(str(item['kind']))} {escape(json.dumps(item['fields']))}[/dim]", soft_wrap=True
+        )
+        return
+    outcome = str(item["outcome"])
+    colour = _COLOURS.get(outcome, "magenta")
+    who = f"{item['tenant']}/{item['principal']}"
+    model = f"{item['model'] or item['asked']}:{item['version']}"
+    reasons = item["reasons"]
+    why = ", ".join(str(reason) for reason in reasons) if isinstance(reasons, tuple | list) else ""
+    text = f"{who} {item['action']} {model} {item['code']} {item['dur_us']} us {why}"
+    console.print(f"{head} [{colour}]{outcome}[/{colour}] {escape(text)}", soft_wrap=True)

@@ -1,0 +1,262 @@
+"""Reading one shard from its first byte to its last, and naming what does not hold.
+
+Checked on the way: segments abut, leaves are dense and name their own place, leaf bytes hash to the
+stored tiles and to every root that somebody vouches for, boots repeat size and root, counters add up,
+the clock does not run backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from gateway.ledger import merkle, segment
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.reader import ShardReader
+from gateway.ledger.tree import Tile, Tree
+from gateway.ledger.verdict import Coverage, Finding, Verdict
+
+CLOCK_TOLERANCE_US = 60_000_000
+_BATCH = 4_096
+_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A root that somebody vouches for. ``source`` says who; ``own`` is the log's newest head on this disk."""
+
+    size: int
+    root: bytes
+    source: str
+    own: bool = False
+    t_us: int = 0
+
+
+class Line(msgspec.Struct, gc=False):
+    """What verification needs of any leaf."""
+
+    v: int
+    kind: str
+    shard: str
+    seq: int
+    boot: str = ""
+    t_us: int = 0
+    dur_us: int = 0
+    fields: Mapping[str, bool | int | str | list[str]] = {}
+
+
+_decoder = msgspec.json.Decoder(Line)
+
+
+class Scan:
+    """One pass over one shard. ``run`` once, then read ``findings`` and ``coverage``."""
+
+    def __init__(
+        self,
+        root: Path,
+        shard: str,
+        heads: Sequence[Head] = (),
+        *,
+        clock_tolerance_us: int = CLOCK_TOLERANCE_US,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.findings: list[Finding] = []
+        self._root = root
+        self._shard = shard
+        self._heads = sorted(heads, key=lambda head: head.size)
+        self._tolerance_us = clock_tolerance_us
+        self._progress = progress
+        self._reader = ShardReader(root, shard)
+        self._tree = Tree()
+        self._whole = True
+        self._checked = 0
+        self._calls = 0
+        self._clock_us = 0
+        self._fits: set[Head] = set()
+        self._differs: set[Head] = set()
+        self._calls_of: dict[str, int] = {}
+        self._starts = {segment.first_seq(path): path for path in segment.files(root / shard)}
+
+    def run(self) -> None:
+        """Read everything that was committed when this began."""
+        try:
+            size = self._reader.size()
+            self._pending = list(self._heads)
+            self._pass(0)
+            while self._tree.size < size:
+                batch = self._reader.read(self._tree.size, min(_BATCH, size - self._tree.size))
+                self._take(batch, size)
+                self._progress(len(batch))
+        except LedgerError as error:
+            self._find(Verdict.CANNOT, str(error))
+        finally:
+            self._reader.close()
+        self._judge_heads()
+
+    @property
+    def coverage(self) -> Coverage:
+        """What was looked at."""
+        fitting = [head for head in self._fits if head.size]
+        newest = max(fitting, key=lambda head: head.size, default=None)
+        return Coverage(
+            shard=self._shard,
+            leaves=self._tree.size,
+            checked=self._checked,
+            calls=self._calls,
+            segments=len(self._starts),
+            root=self._tree.root().hex() if self._whole else "",
+            heads=len(fitting),
+            head=newest.size if newest else 0,
+            head_us=max((head.t_us for head in fitting), default=0),
+        )
+
+    def _take(self, batch: Iterable[tuple[int, bytes]], size: int) -> None:
+        for seq, leaf in batch:
+            if seq > self._tree.size:
+                self._skip(self._tree.size, seq)
+            self._one(seq, leaf)
+            self._checked += 1
+        if not batch:
+            self._skip(self._tree.size, size)
+
+    def _one(self, seq: int, leaf: bytes) -> None:
+        if seq in self._starts:
+            self._check_start(seq)
+        try:
+            line = _decoder.decode(leaf)
+        except msgspec.MsgspecError as error:
+            self._find(Verdict.EDITED, f"the bytes are not a record ({error})", seq)
+        else:
+            if line.shard != self._shard or line.seq != seq:
+                self._find(Verdict.EDITED, f"this place holds record {line.shard}/{line.seq}", seq)
+            elif line.kind == "call":
+                self._calls += 1
+                self._calls_of[line.boot] = self._calls_of.get(line.boot, 0) + 1
+                self._check_clock(seq, line.t_us + line.dur_us)
+            else:
+                self._check_clock(seq, line.t_us)
+                self._check_event(seq, line)
+        self._add(merkle.leaf_hash(leaf))
+
+    def _add(self, leaf_hash: bytes) -> None:
+        for tile in self._tree.add(leaf_hash):
+            self._check_tile(tile)
+        if self._pending and self._pending[0].size == self._tree.size:
+            self._pass(self._tree.size)
+
+    def _pass(self, size: int) -> None:
+        """Compare with every head of this size. When leaves are missing nothing can be said."""
+        root = self._tree.root()
+        while self._pending and self._pending[0].size == size:
+            head = self._pending.pop(0)
+            if self._whole:
+                (self._fits if head.root == root else self._differs).add(head)
+
+    def _skip(self, first: int, end: int) -> None:
+        """Leaves ``[first, end)`` are not there; their hashes are taken from stored tiles where there are any."""
+        self._find(Verdict.MISSING, f"{end - first} of the records are not there", first, end - 1)
+        for seq in range(first, end):
+            tile = self._reader.tile(0, seq >> 8)
+            at = (seq & 255) * 32
+            if tile is None:
+                self._whole = False
+            self._add(tile[at : at + 32] if tile else merkle.EMPTY)
+
+    def _check_start(self, seq: int) -> None:
+        path = self._starts[seq]
+        stored = self._reader.start_root(path)
+        if self._whole and stored != self._tree.root():
+            self._find(Verdict.EDITED, f"{path.name} does not continue the segment before it", 0, max(0, seq - 1))
+
+    def _check_tile(self, tile: Tile) -> None:
+        stored = self._reader.tile(tile.level, tile.n)
+        if stored == tile.hashes or not self._whole:
+            return
+        span = 1 << (8 * tile.level)
+        first = tile.n << (8 * (tile.level + 1))
+        if stored is None or len(stored) != len(tile.hashes):
+            self._find(Verdict.EDITED, f"tile {tile.level}/{tile.n} is missing or cut", first, first + 256 * span - 1)
+            return
+        for i in range(256):
+            if stored[i * 32 : i * 32 + 32] != tile.hashes[i * 32 : i * 32 + 32] and not self._explained(
+                first + i * span, first + (i + 1) * span
+            ):
+                last = first + (i + 1) * span - 1
+                self._find(Verdict.EDITED, "the bytes do not hash to the stored tree", first + i * span, last)
+
+    def _explained(self, first: int, end: int) -> bool:
+        """True when a finding about these very leaves stands already."""
+        return any(
+            finding.first is not None and first <= finding.first < end and finding.verdict is Verdict.EDITED
+            for finding in self.findings
+        )
+
+    def _check_clock(self, seq: int, t_us: int) -> None:
+        if t_us < self._clock_us - self._tolerance_us:
+            back_s = (self._clock_us - t_us) / 1e6
+            self._find(Verdict.CLOCK, f"the clock ran back by {back_s:.0f} s: trust order, not time", seq)
+            self._clock_us = t_us
+        self._clock_us = max(self._clock_us, t_us)
+
+    def _check_event(self, seq: int, line: Line) -> None:
+        fields = line.fields
+        if line.kind == "boot":
+            if fields.get("size") != seq:
+                self._find(Verdict.EDITED, f"a boot record says size {fields.get('size')}", seq)
+            elif self._whole and fields.get("root") != self._tree.root().hex():
+                self._find_once(Verdict.EDITED, "records before this boot differ from what it saw", 0, max(0, seq - 1))
+        elif line.kind == "recover":
+            self._discount(line)
+        elif line.kind in ("beat", "shutdown") and "started" in fields:
+            self._check_counts(seq, line)
+
+    def _discount(self, line: Line) -> None:
+        """Calls found on disk after their commit failed were told UNAVAILABLE and are counted as unrecorded."""
+        first, last = line.fields.get("found_first"), line.fields.get("found_last")
+        if isinstance(first, int) and isinstance(last, int):
+            found = self._reader.read(first, last - first + 1)
+            calls = sum(b'"kind":"call"' in leaf[:64] for _, leaf in found)
+            self._calls_of[line.boot] = self._calls_of.get(line.boot, 0) - calls
+
+    def _check_counts(self, seq: int, line: Line) -> None:
+        count = {name: value for name, value in line.fields.items() if isinstance(value, int)}
+        recorded = self._calls_of.get(line.boot, 0)
+        others = count.get("shed", 0) + count.get("unrecorded", 0) + count.get("inflight", 0)
+        if self._whole and count["started"] != recorded + others:
+            self._find(
+                Verdict.COUNTS,
+                f"{count['started']} calls started, but {recorded} are recorded and {others} accounted for otherwise",
+                seq,
+            )
+
+    def _judge_heads(self) -> None:
+        """Heads beyond the end: TRUNCATED. Heads that differ: FORK when the log's own head fits, else EDITED."""
+        if beyond := [head for head in self._pending if head.size > self._tree.size]:
+            head = beyond[-1]
+            self._find(
+                Verdict.TRUNCATED,
+                f"have {self._tree.size} records, {head.source} covers {head.size}",
+                self._tree.size,
+                head.size - 1,
+            )
+        if not self._differs or any(f.verdict in (Verdict.EDITED, Verdict.MISSING) for f in self.findings):
+            return
+        bad = min(self._differs, key=lambda head: head.size)
+        if any(head.own and head.size >= bad.size for head in self._fits):
+            self._find(
+                Verdict.FORK, f"{bad.source} has another root at size {bad.size} than the log's own head", bad.size
+            )
+            return
+        good = max((head.size for head in self._fits if head.size < bad.size), default=0)
+        self._find(Verdict.EDITED, f"the records do not have the root of {bad.source}", good, bad.size - 1)
+
+    def _find_once(self, verdict: Verdict, text: str, first: int, last: int) -> None:
+        if not any(finding.verdict is verdict for finding in self.findings):
+            self._find(verdict, text, first, last)
+
+    def _find(self, verdict: Verdict, text: str, first: int | None = None, last: int | None = None) -> None:
+        if sum(finding.verdict is verdict for finding in self.findings) < _NAMED:
+            self.findings.append(Finding(verdict, self._shard, text, first, last))
