@@ -8,6 +8,8 @@ from typing import NewType, Protocol, TypeAlias
 import msgspec
 import numpy as np
 
+from gateway.serving.settings import ModelSettings
+from gateway.serving.spec import TensorSpec
 from gateway.types import ModelFacts, ServableId, Tensor
 
 Arrays: TypeAlias = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
@@ -36,6 +38,15 @@ class Inference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Signature(Protocol):
     """A model's inputs and outputs; it turns tensors into ``ValidTensors``: the only way to get them."""
 
+    @property
+    def inputs(self) -> Sequence[TensorSpec]: ...
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]: ...
+
+    @property
+    def max_batch_size(self) -> int: ...
+
     def validate(self, inputs: Sequence[Tensor]) -> ValidTensors:
         """Arrays that view the tensors' bytes (no copy) and fit names, datatypes, shapes and the batch limit.
 
@@ -59,6 +70,11 @@ class Servable(Protocol):
 
     @property
     def signature(self) -> Signature: ...
+
+    @property
+    def settings(self) -> ModelSettings:
+        """The configuration in force, completed from the graph."""
+        ...
 
     def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Awaitable[Inference]:
         """Run the model, batched with others where that is exact.
@@ -95,9 +111,12 @@ class Source(Protocol):
     """States which versions should be loaded; what it omits should go."""
 
     def aspired(self) -> Mapping[str, Sequence[Loader]]:
-        """For every model name, the loaders of all versions that should be served."""
+        """For every model name, the loaders of all versions that should be served.
+
+        May read files: the manager calls it off the event loop, one call at a time.
+        """
         ...
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` whenever ``aspired`` may answer something new."""
+        """Call ``changed``, on the event loop, whenever ``aspired`` may answer something new."""
         ...

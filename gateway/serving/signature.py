@@ -41,7 +41,7 @@ class ModelSignature:
         self._specs = {spec.name: (spec, DTYPES[spec.datatype]) for spec in self.inputs}
 
     def validate(self, inputs: Sequence[Tensor]) -> ValidTensors:
-        """Arrays over the tensors' own bytes (read-only, no copy), under the names and shapes the graph wants.
+        """Arrays over the tensors' own bytes (read-only), under the names and shapes the graph wants.
 
         BYTES become objects, the one kind that is copied. Raises: InvalidInput naming the input, what came
         and what was expected.
