@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gateway.serving.spec import TensorSpec
+from gateway.serving.servable import Servable
+from gateway.serving.version_policy import State
 from gateway.types import ServableId
 
 
-class Specs(Protocol):
-    """The public side of a model's signature: tensors as callers see them, in the model's order."""
+class Row(Protocol):
+    """One version in the index."""
 
     @property
-    def inputs(self) -> Sequence[TensorSpec]: ...
+    def name(self) -> str: ...
 
     @property
-    def outputs(self) -> Sequence[TensorSpec]: ...
+    def version(self) -> str: ...
+
+    @property
+    def state(self) -> State: ...
+
+    @property
+    def reason(self) -> str: ...
 
 
 class Models(Protocol):
     """The models of this worker, as they are now. Called on the event loop; nothing here waits."""
 
-    def signature(self, servable: ServableId) -> Specs:
-        """Raises: ModelUnavailable when it is not loaded any more."""
+    def servable(self, id_: ServableId) -> Servable:
+        """A loaded version, for what can be known of it. Raises: ModelUnavailable when it is gone."""
         ...
 
-    def versions(self, name: str) -> Sequence[str]:
-        """The ready versions of ``name``, ascending."""
+    def index(self) -> Sequence[Row]:
+        """Every version known, by name, then by number."""
         ...
 
-    def ready(self) -> bool:
-        """Whether every model that should be served is ready."""
+    def all_ready(self) -> bool:
+        """Whether every version that should serve does."""
         ...
+
+    def subscribe(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` after every change of state, on the event loop."""
+        ...
+
+
+def ready_versions(models: Models, name: str) -> list[str]:
+    """The versions of ``name`` that serve, ascending."""
+    return [row.version for row in models.index() if row.name == name and row.state is State.READY]

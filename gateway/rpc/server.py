@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from gateway.errors import ModelNotFound
 from gateway.rpc import actions
 from gateway.rpc.governed import Governed
-from gateway.rpc.models import Models
+from gateway.rpc.models import Models, ready_versions
 from gateway.serving.spec import TensorSpec
 from gateway.transport.seam import Unary
 from gateway.types import ModelRef, Permit
@@ -34,7 +34,7 @@ def server_methods(
         return v1.ServerLiveResponse(live=True)
 
     def server_ready(_: v1.ServerReadyRequest, __: Permit) -> v1.ServerReadyResponse:
-        return v1.ServerReadyResponse(ready=ready() and models.ready())
+        return v1.ServerReadyResponse(ready=ready() and models.all_ready())
 
     def model_ready(_: v1.ModelReadyRequest, permit: Permit) -> v1.ModelReadyResponse:
         # An unknown model is not ready; the permit then names no version.
@@ -65,10 +65,10 @@ def describe(models: Models, asked: str, permit: Permit) -> v1.ModelMetadataResp
     servable = permit.servable
     if servable is None:
         raise ModelNotFound("model metadata needs a model name")
-    signature = models.signature(servable)
+    signature = models.servable(servable).signature
     return v1.ModelMetadataResponse(
         name=servable.name,
-        versions=[servable.version] if asked else list(models.versions(servable.name)),
+        versions=[servable.version] if asked else ready_versions(models, servable.name),
         platform=PLATFORM,
         inputs=[_tensor(spec) for spec in signature.inputs],
         outputs=[_tensor(spec) for spec in signature.outputs],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,9 @@ from gateway.errors import ModelNotFound, PermissionDenied
 from gateway.policy.pdp import enforce
 from gateway.rpc.context import Clocks
 from gateway.rpc.service import methods
+from gateway.serving.manager import ModelStatus
 from gateway.serving.spec import TensorSpec
+from gateway.serving.version_policy import State
 from gateway.transport.seam import Head, Refused
 from gateway.types import Decision, Delivery, Reply, ServableId, Tensor
 from gateway.v1 import inference as v1
@@ -22,18 +25,18 @@ SERVICE = "inference.GRPCInferenceService"
 class MemoryModels:
     """One model, `credit`, versions 2 and 3, the newest being 3."""
 
-    inputs = (TensorSpec("x", "FP32", (-1, 4)),)
-    outputs = (TensorSpec("y", "INT64", (-1,)),)
+    signature = SimpleNamespace(inputs=(TensorSpec("x", "FP32", (-1, 4)),), outputs=(TensorSpec("y", "INT64", (-1,)),))
     is_ready = True
 
-    def signature(self, servable: ServableId):
-        assert servable.name == "credit"
+    def servable(self, id_: ServableId):
+        assert id_.name == "credit"
         return self
 
-    def versions(self, name: str):
-        return ("2", "3")
+    def index(self):
+        states = (("2", State.READY), ("3", State.READY), ("4", State.LOADING))
+        return [ModelStatus("credit", version, state) for version, state in states]
 
-    def ready(self) -> bool:
+    def all_ready(self) -> bool:
         return self.is_ready
 
 
