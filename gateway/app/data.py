@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.app.failure import StartupError
+from gateway.app.secret import ensure_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,18 @@ class DataDir:
         """API keys, hashed."""
         return self.root / "keys.json"
 
+    @property
+    def request_key(self) -> Path:
+        """Keys the digests of callers' request ids."""
+        return self.root / "keys" / "request.key"
+
+    @property
+    def mask_key(self) -> Path:
+        """Keys the hashes that masks put in place of values."""
+        return self.root / "keys" / "mask.key"
+
     def prepare(self) -> None:
-        """Make the folders.
+        """Make the folders and the gateway's own secrets.
 
         Raises: StartupError naming the folder and what to do.
         """
@@ -56,6 +67,8 @@ class DataDir:
                 raise StartupError(
                     f"data directory {folder} is not writable: {error.strerror}; give another one with --data DIR"
                 ) from error
+        ensure_secret(self.request_key)
+        ensure_secret(self.mask_key)
 
     def lock(self) -> int:
         """Hold the directory for this process; returns the open descriptor, closing it releases the lock.

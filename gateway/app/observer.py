@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import time
 
 from gateway import __version__
 from gateway.app.child import Child, Status
+from gateway.app.clocks import clock_ns, clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
 from gateway.config import Config
-from gateway.ledger.reader import ShardReader, shards
 from gateway.observer.observer import Observer, Settings
-from gateway.observer.tail import Tail
-
-
-def clock_us() -> int:
-    """Wall clock, microseconds since 1970."""
-    return time.time_ns() // 1000
 
 
 async def observe(child: Child, config: Config) -> None:
@@ -27,7 +20,6 @@ async def observe(child: Child, config: Config) -> None:
     Raises: StartupError when the admin address cannot be bound.
     """
     data = DataDir(config.data)
-    tail = Tail(lambda: shards(data.ledger), lambda shard: ShardReader(data.ledger, shard))
     settings = Settings(
         host=config.admin.host,
         port=config.admin.port,
@@ -35,7 +27,7 @@ async def observe(child: Child, config: Config) -> None:
         version={"version": __version__, "python": platform.python_version(), "pid": str(os.getpid())},
         config=config.model_dump(mode="json"),
     )
-    observer = Observer(data.root, tail, settings, clock_us=clock_us)
+    observer = Observer(data.root, settings, clock_us=clock_us, clock_ns=clock_ns)
 
     async def nothing_to_reload() -> None:
         return

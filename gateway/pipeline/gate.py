@@ -9,6 +9,7 @@ from typing import TypeAlias
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.draft import Draft
 from gateway.pipeline.enforcement import Enforcement
+from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
 from gateway.types import Context, Delivery, ModelRef, Permit
 
@@ -23,9 +24,12 @@ class Gate:
     ModelReady that answer "no" instead of failing.
     """
 
-    def __init__(self, *, admission: Admission, enforcement: Enforcement, recorder: Recorder) -> None:
+    def __init__(
+        self, *, admission: Admission, enforcement: Enforcement, obligations: Obligations, recorder: Recorder
+    ) -> None:
         self._admission = admission
         self._enforcement = enforcement
+        self._obligations = obligations
         self._recorder = recorder
 
     async def run(
@@ -38,7 +42,11 @@ class Gate:
         draft = Draft(context, None, ref)
         try:
             with self._admission.slot(context):
-                permit, _ = await self._enforcement.permit(draft, resolve=resolve)
+                permit, duties = await self._enforcement.permit(draft, resolve=resolve)
+                draft.stage = "oblige"
+                self._obligations.before_other(
+                    context, permit.decision, duties, principal=draft.principal, model=draft.model
+                )
                 draft.stage = "answer"
                 body = answer(permit)
                 if inspect.isawaitable(body):

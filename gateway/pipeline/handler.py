@@ -79,7 +79,9 @@ class InferenceHandler:
             rows = draft.rows = servable.signature.rows(inputs)
             check_requested(call.outputs, servable.signature, servable.id)
             draft.stage = "oblige"
-            deadline_ns = self._obligations.before(call, permit.decision, duties, servable.signature, rows)
+            deadline_ns = self._obligations.before(
+                call, permit.decision, duties, servable.signature, rows, principal=draft.principal, model=draft.model
+            )
             if deadline_ns is not None and self._clock_ns() >= deadline_ns:
                 raise DeadlineExceeded("the deadline passed before the model could run")
             draft.stage = "infer"
@@ -88,5 +90,6 @@ class InferenceHandler:
         draft.queued_ns = run.started_ns
         draft.batch_n, draft.batch_i = run.batch_n, run.batch_i
         draft.stage = "mask"
-        draft.outputs = select(self._obligations.after(run.outputs, permit.decision, duties), call.outputs)
+        masked = self._obligations.after(run.outputs, permit.decision, duties, call.outputs)
+        draft.outputs = select(masked, call.outputs)
         return servable.id, permit, duties.headers

@@ -1,0 +1,161 @@
+"""What a worker is made of, one function a part: the only place that reads the configuration for them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from gateway import __version__
+from gateway.app.clocks import clock_ns, clock_s, clock_us
+from gateway.app.data import DataDir
+from gateway.app.failure import StartupError
+from gateway.config import Config
+from gateway.config.tree import Limits as LimitKeys
+from gateway.config.tree import Tls as TlsKeys
+from gateway.identity.api_keys import ApiKeys
+from gateway.identity.chain import Chain
+from gateway.identity.key_file import KeyFileError
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.shard import ShardLedger
+from gateway.pipeline.counters import Counters, shared_counters
+from gateway.policy.bundle import Bundle
+from gateway.policy.cache import DecisionCache
+from gateway.policy.findings import PolicyInvalid
+from gateway.policy.regorus import EmbeddedPoint
+from gateway.policy.schema import Gateway
+from gateway.serving.manager import Manager
+from gateway.serving.onnx import OnnxRuntime
+from gateway.serving.settings import ModelSettings
+from gateway.serving.sources import DirectorySource
+from gateway.transport.grpcio import GrpcioTransport
+from gateway.transport.h2 import H2Transport
+from gateway.transport.seam import Limits, Transport
+from gateway.transport.tls import ServerTls
+
+
+def keys(data: DataDir) -> ApiKeys:
+    """The API keys in force. Raises: StartupError."""
+    found = ApiKeys(data.keys, clock_s)
+    try:
+        found.open()
+    except KeyFileError as error:
+        raise StartupError(str(error)) from error
+    return found
+
+
+def authenticator(config: Config, api_keys: ApiKeys) -> Chain:
+    """Who may prove an identity, in which order."""
+    return Chain(keys=api_keys, anonymous=config.identity.anonymous)
+
+
+def decisions(config: Config) -> EmbeddedPoint:
+    """The decision point. Raises: StartupError with every finding; the gateway never runs without a policy."""
+    try:
+        bundle = Bundle.read(config.policy.dir)
+    except PolicyInvalid as error:
+        raise StartupError(f"the policy in {config.policy.dir} cannot be used:\n{error}") from error
+    entries = config.policy.cache_entries
+    return EmbeddedPoint(
+        bundle,
+        gateway=Gateway(instance=config.instance, region=config.region, env=config.environment, version=__version__),
+        cache=DecisionCache(max_entries=entries) if entries else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The model runtime of a worker: the manager, and what must be closed after it."""
+
+    manager: Manager
+    source: DirectorySource
+    executor: ThreadPoolExecutor
+    fingerprint: str
+
+    async def close(self) -> None:
+        """Free everything; nothing may be leased any more."""
+        await self.source.close()
+        await self.manager.close()
+        self.executor.shutdown(cancel_futures=True)
+
+
+async def models(config: Config) -> Runtime:
+    """The models, loaded: those that cannot be are states with a reason, not failures.
+
+    Raises: StartupError when a repository is not there at all.
+    """
+    for path in config.models.dirs:
+        if not path.is_dir():
+            raise StartupError(f"models directory {path} does not exist; give the right one with --models DIR")
+    executor = ThreadPoolExecutor(thread_name_prefix="model")
+    runtime = OnnxRuntime(executor=executor)
+    source = DirectorySource(
+        config.models.dirs,
+        parse=lambda text: ModelSettings(),
+        make=runtime.loader,
+        poll_s=config.models.poll_s if config.models.mode == "poll" else 0.0,
+    )
+    manager = Manager(executor)
+    await manager.start(source)
+    return Runtime(manager, source, executor, "")
+
+
+async def ledger(config: Config, data: DataDir, index: int) -> ShardLedger:
+    """This worker's shard, open. Raises: StartupError."""
+    boot: dict[str, str | int] = {"version": __version__, "worker": index, "mode": config.ledger.mode}
+    try:
+        return await ShardLedger.open(data.ledger, f"{config.instance}.{index}", boot=boot, clock_us=clock_us)
+    except LedgerError as error:
+        raise StartupError(str(error)) from error
+
+
+def counters(data: DataDir) -> Counters:
+    """Rates and quotas, shared by all workers. Raises: SlotsError."""
+    shared = shared_counters(
+        rates=data.state / "rates",
+        quotas=data.root / "quotas",
+        boot=_boot_id(),
+        clock_ns=clock_ns,
+        clock_s=clock_s,
+    )
+    shared.open()
+    return shared
+
+
+def transport(config: Config) -> Transport:
+    """How bytes arrive and leave."""
+    kind = H2Transport if config.server.transport == "h2" else GrpcioTransport
+    return kind(limits(config.limits), tls(config.tls))
+
+
+def limits(keys: LimitKeys) -> Limits:
+    """The transport's share of the limits."""
+    return Limits(
+        max_message_bytes=keys.max_message_bytes,
+        max_metadata_bytes=keys.max_metadata_bytes,
+        max_streams=keys.max_streams,
+        handshake_s=keys.handshake_s,
+        idle_s=keys.idle_s,
+        max_age_s=keys.max_age_s,
+        max_age_grace_s=keys.max_age_grace_s,
+    )
+
+
+def tls(keys: TlsKeys) -> ServerTls | None:
+    """The server's certificate, if one is configured. Raises: StartupError."""
+    if keys.certificate is None and keys.key is None:
+        return None
+    if keys.certificate is None or keys.key is None:
+        raise StartupError("tls.certificate and tls.key go together; only one of them is set")
+    try:
+        return ServerTls(keys.certificate, keys.key, keys.client_ca, keys.require_client)
+    except ValueError as error:
+        raise StartupError(f"tls: {error}") from error
+
+
+def _boot_id() -> str:
+    """Names this run of the machine, with which its monotonic clock began."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return "unknown"
