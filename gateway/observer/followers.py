@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from gateway.ledger.record import Record
-from gateway.observer.database import Database
-from gateway.observer.metrics import Metrics, Snapshot
-from gateway.observer.tail import BATCH, Tail
-from gateway.observer.usage import Key, Sums, Usage
+from gateway.ledger.follower import Batch
+from gateway.ledger.projection import Projection
+from gateway.ledger.record import Record, decode
 
-_snapshot = msgspec.json.Decoder(dict[str, list[tuple[tuple[str, ...], list[int]]]])
+UNREADABLE = "unreadable"
+"""The kind that stands for a leaf which is no record: counted, never skipped in silence."""
+
+COMMIT_NS = 1_000_000_000
 
 
 class Fold(Protocol):
-    """What a follower does with records. ``apply`` changes memory, ``write`` stores it in the given transaction."""
+    """What a follower does with records: ``apply`` changes memory, ``write`` stores it in a transaction."""
 
-    def restore(self, connection: sqlite3.Connection) -> None:
+    tables: str
+    version: int
+
+    def restore(self, db: sqlite3.Connection) -> None:
         """Take over what the database holds."""
         ...
 
@@ -28,126 +34,116 @@ class Fold(Protocol):
         """Fold one record."""
         ...
 
-    def write(self, connection: sqlite3.Connection) -> None:
-        """Store what changed."""
+    def write(self, db: sqlite3.Connection) -> None:
+        """Store what changed since the last ``restore`` or ``write``."""
         ...
 
 
-class MetricsFold:
-    """Keeps ``Metrics`` as one snapshot."""
+class FoldFollower:
+    """Drives one fold along the ledger, and commits output and positions together about once a second.
 
-    SCHEMA = "CREATE TABLE IF NOT EXISTS snapshot (id INTEGER PRIMARY KEY CHECK (id = 0), state BLOB NOT NULL) STRICT"
+    ``lock`` is held while the fold changes: whoever reads the fold from another thread takes it.
+    """
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def restore(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT state FROM snapshot").fetchone()
-        state: Snapshot = _snapshot.decode(row[0]) if row else {}
-        self._metrics.load(state)
-
-    def apply(self, record: Record) -> None:
-        self._metrics.apply(record)
-
-    def write(self, connection: sqlite3.Connection) -> None:
-        state = msgspec.json.encode(self._metrics.dump())
-        connection.execute("INSERT OR REPLACE INTO snapshot VALUES (0, ?)", (state,))
-
-
-class UsageFold:
-    """Keeps ``Usage`` as rows; memory holds only what is not yet stored, so it does not grow with time."""
-
-    _SUMS = Sums.__struct_fields__
-    SCHEMA = (
-        "CREATE TABLE IF NOT EXISTS usage (hour_us INTEGER, tenant TEXT, principal TEXT, model TEXT, version TEXT, "
-        + ", ".join(f"{name} INTEGER NOT NULL" for name in _SUMS)
-        + ", PRIMARY KEY (hour_us, tenant, principal, model, version)) STRICT, WITHOUT ROWID;"
-        "CREATE TABLE IF NOT EXISTS other (kind TEXT PRIMARY KEY, records INTEGER NOT NULL) STRICT"
-    )
-    _UPSERT = (
-        f"INSERT INTO usage VALUES ({', '.join('?' * (5 + len(_SUMS)))}) ON CONFLICT DO UPDATE SET "  # noqa: S608 - names of our own fields
-        + ", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
-    )
-
-    def __init__(self) -> None:
-        self._fresh = Usage()
-
-    def restore(self, connection: sqlite3.Connection) -> None:
-        self._fresh = Usage()
-
-    def apply(self, record: Record) -> None:
-        self._fresh.apply(record)
-
-    def write(self, connection: sqlite3.Connection) -> None:
-        rows = [(*key, *msgspec.structs.astuple(sums)) for key, sums in self._fresh.rows.items()]
-        connection.executemany(self._UPSERT, rows)
-        connection.executemany(
-            "INSERT INTO other VALUES (?, ?) ON CONFLICT DO UPDATE SET records = records + excluded.records",
-            self._fresh.others.items(),
-        )
-        self._fresh = Usage()
-
-    @staticmethod
-    def read(connection: sqlite3.Connection) -> list[tuple[Key, Sums]]:
-        """All stored rows."""
-        rows = connection.execute("SELECT * FROM usage ORDER BY hour_us, tenant, principal, model, version")
-        return [(Key(*row[:5]), Sums(**dict(zip(UsageFold._SUMS, row[5:], strict=True)))) for row in rows]
-
-
-class Follower:
-    """Drives one fold along the ledger. ``name`` is its label in the lag metric and its database's name."""
-
-    def __init__(self, name: str, fold: Fold, database: Database, tail: Tail) -> None:
-        self.name = name
+    def __init__(self, name: str, fold: Fold, path: Path, *, clock_ns: Callable[[], int]) -> None:
+        self._name = name
         self._fold = fold
-        self._database = database
-        self._tail = tail
+        self._path = path
+        self._clock_ns = clock_ns
+        self._projection: Projection | None = None
         self._next: dict[str, int] = {}
         self._dirty = False
+        self._committed_ns = 0
+        self.lock = threading.Lock()
 
-    def open(self) -> None:
-        """Restore fold and positions; a ledger shorter than what was followed is another ledger: start over."""
-        self._next = self._database.open()
-        if any(self._tail.size(shard) < next for shard, next in self._next.items()):
-            self._database.erase()
-            self._next = self._database.open()
-        self._fold.restore(self._database.connection)
+    @property
+    def name(self) -> str:
+        """Its label in the lag metric."""
+        return self._name
 
-    def step(self) -> int:
-        """Fold at most one batch of each shard; returns how many records that were."""
-        folded = 0
-        for shard in self._tail.shards():
-            first = self._next.get(shard, 0)
-            entries = self._tail.read(shard, first, BATCH)
-            for _, record in entries:
-                self._fold.apply(record)
-            if entries:
-                self._next[shard] = entries[-1][0] + 1
-                folded += len(entries)
-        self._dirty = self._dirty or folded > 0
-        return folded
+    def open(self, size: Callable[[str], int]) -> None:
+        """Restore fold and positions; ``size`` tells how many leaves a shard has.
+
+        A database that is none, or a ledger shorter than what was followed, means starting over from the ledger.
+
+        Raises: LedgerNewer, OSError, sqlite3.OperationalError.
+        """
+        self._projection = open_projection(self._path, self._fold.tables, self._fold.version)
+        self._next = positions(self._projection)
+        if any(size(shard) < following for shard, following in self._next.items()):
+            self._projection.close()
+            set_aside(self._path)
+            self._projection = open_projection(self._path, self._fold.tables, self._fold.version)
+            self._next = {}
+        self._fold.restore(self._projection.db)
+        self._committed_ns = self._clock_ns()
+
+    def position(self, shard: str) -> int:
+        """The next sequence number that it wants."""
+        return self._next.get(shard, 0)
+
+    def apply(self, shard: str, batch: Batch) -> None:
+        """Fold ``batch``; commit if the last one is a second ago."""
+        with self.lock:
+            start = self.position(shard)
+            for seq, record in records(shard, batch):
+                if seq >= start:
+                    self._fold.apply(record)
+            self._next[shard] = max(start, batch[-1][0] + 1)
+            self._dirty = True
+        if self._clock_ns() - self._committed_ns >= COMMIT_NS:
+            self.commit()
 
     def commit(self) -> None:
-        """Store output and positions together, if anything changed."""
-        if self._dirty:
-            self._database.commit(self._next, self._fold.write)
+        """Store output and positions in one transaction, if anything changed."""
+        with self.lock:
+            if not self._dirty or self._projection is None:
+                return
+            shard, following = next(iter(self._next.items()))
+            with self._projection.advance(shard, following) as db:
+                db.executemany("INSERT OR REPLACE INTO position VALUES (?, ?)", self._next.items())
+                self._fold.write(db)
             self._dirty = False
-
-    def lag_us(self, now_us: int) -> int:
-        """Age of the oldest record not yet folded, 0 when there is none."""
-        return lag_us(self._tail, self._next.get, now_us)
+            self._committed_ns = self._clock_ns()
 
     def close(self) -> None:
         """Commit and close."""
         self.commit()
-        self._database.close()
+        if self._projection is not None:
+            self._projection.close()
+            self._projection = None
 
 
-def lag_us(tail: Tail, position: Callable[[str, int], int], now_us: int) -> int:
-    """How long the oldest record at or after ``position`` has waited, over all shards; never negative."""
-    lag = 0
-    for shard in tail.shards():
-        waiting = tail.read(shard, position(shard, 0))
-        if waiting and waiting[0][1].t_us:
-            lag = max(lag, now_us - waiting[0][1].t_us)
-    return lag
+def records(shard: str, batch: Batch) -> Iterator[tuple[int, Record]]:
+    """The records in ``batch``; a leaf that cannot be decoded becomes one of kind ``UNREADABLE``."""
+    for seq, leaf in batch:
+        try:
+            yield seq, decode(leaf)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            yield seq, Record(shard=shard, seq=seq, kind=UNREADABLE)
+
+
+def open_projection(path: Path, tables: str, version: int) -> Projection:
+    """``Projection.open``, but a file that is no database is set aside: it is only a projection.
+
+    Raises: LedgerNewer, OSError, sqlite3.OperationalError.
+    """
+    try:
+        return Projection.open(path, tables, version=version)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        set_aside(path)
+        return Projection.open(path, tables, version=version)
+
+
+def set_aside(path: Path) -> None:
+    """Rename ``path`` to ``<name>.broken``, so that the next one starts empty."""
+    path.replace(path.with_suffix(".broken"))
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def positions(projection: Projection) -> dict[str, int]:
+    """The stored position of every shard."""
+    return dict(projection.db.execute("SELECT shard, next FROM position"))

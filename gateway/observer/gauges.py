@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.observer.cells import Counter
 from gateway.observer.openmetrics import Family, Gauge
@@ -109,7 +109,6 @@ def observer_gauges(
     sizes: Mapping[str, int],
     lags_us: Mapping[str, int],
     version: Mapping[str, str],
-    chain_ok: Callable[[], bool] | None,
     start_us: int,
 ) -> Iterator[Gauge]:
     """Gauges of the observer itself: ledger sizes, followers' lag, what build this is."""
@@ -125,12 +124,6 @@ def observer_gauges(
         labels=("follower",),
         cells={(name,): lag / 1e6 for name, lag in lags_us.items()},
     )
-    if chain_ok is not None:
-        yield Gauge(
-            name="gateway_ledger_chain_ok",
-            help="Whether the ledger's tree agrees with its last signed head.",
-            cells={(): int(chain_ok())},
-        )
     yield Gauge(
         name="gateway_build",
         help="What is running.",

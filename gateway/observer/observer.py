@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from starlette.routing import BaseRoute
 
+from gateway.ledger.follower import Follower, follow
 from gateway.observer import state
-from gateway.observer.database import Database
-from gateway.observer.followers import Follower, MetricsFold, UsageFold
+from gateway.observer.folds import MetricsFold, UsageFold
+from gateway.observer.followers import FoldFollower
 from gateway.observer.gauges import WorkerCounters, observer_gauges, worker_gauges
 from gateway.observer.http import admin_app, admin_server, listen
+from gateway.observer.lag import Lookout
 from gateway.observer.metrics import Metrics
-from gateway.observer.openmetrics import render
+from gateway.observer.openmetrics import Family, render
 from gateway.observer.readiness import Readiness, judge
-from gateway.observer.tail import Tail
 
-log = logging.getLogger("gateway.observer")
+log = logging.getLogger(__name__)
 
-Step = Callable[[], Awaitable[None] | None]
+Step: TypeAlias = Callable[[], Awaitable[None] | None]
 
-POLL_S = 0.05
-COMMIT_S = 1.0
+POLL_S = 0.1
+STEP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What an operator may say about the observer. ``config`` is shown at /config, so it holds no secrets."""
+    """What an operator may say about the observer. ``config`` is shown at /config: it holds no secrets."""
 
     host: str = "127.0.0.1"
     port: int = 8002
@@ -42,139 +46,136 @@ class Settings:
 
 
 class Observer:
-    """One per gateway, in its own process and loop. ``tail`` reads the ledger; the folds live in ``data/observer``.
+    """One per gateway, in its own process and loop. Its projections live in ``data/observer``.
 
-    ``steps`` are called once a second; one that raises is logged and called again. ``chain_ok`` is asked at each
-    scrape. ``routes`` are served beside ours. ``clock_us`` is the wall clock.
+    ``followers`` run with ours, in one thread; each of ``exporters`` runs alone, for it may wait for a network.
+    ``steps`` are called once a second on the loop; one that raises is logged and called again. ``families`` adds
+    to a scrape, ``routes`` to the HTTP. Clocks: ``clock_us`` is the wall's, ``clock_ns`` monotonic.
     """
 
     def __init__(
         self,
         data: Path,
-        tail: Tail,
         settings: Settings,
         *,
         clock_us: Callable[[], int],
+        clock_ns: Callable[[], int],
+        followers: Sequence[Follower] = (),
+        exporters: Sequence[Follower] = (),
         steps: Sequence[Step] = (),
-        chain_ok: Callable[[], bool] | None = None,
+        families: Callable[[], Sequence[Family]] = tuple,
         routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._data = data
-        self._tail = tail
+        self._ledger = data / "ledger"
         self._settings = settings
         self._clock_us = clock_us
         self._steps = steps
-        self._chain_ok = chain_ok
+        self._families = families
         self._routes = routes
+        self._exporters = exporters
         self._start_us = 0
-        self.metrics = Metrics(max_tenants=settings.max_tenants, tenants=settings.tenants)
-        self._workers = WorkerCounters()
         folder = data / "observer"
-        self._followers = (
-            Follower("metrics", MetricsFold(self.metrics), Database(folder / "metrics.db", MetricsFold.SCHEMA), tail),
-            Follower("usage", UsageFold(), Database(folder / "usage.db", UsageFold.SCHEMA), tail),
-        )
+        self._metrics = Metrics(max_tenants=settings.max_tenants, tenants=settings.tenants)
+        self._counting = FoldFollower("metrics", MetricsFold(self._metrics), folder / "metrics.db", clock_ns=clock_ns)
+        self._usage = FoldFollower("usage", UsageFold(), folder / "usage.db", clock_ns=clock_ns)
+        self._followers = (self._counting, self._usage, *followers)
+        self._workers = WorkerCounters()
+        self._lookout = Lookout(self._ledger, clock_us)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[int], None] = lambda port: None) -> None:
         """Serve and follow until ``stop`` is set, then fold what is left, commit and close.
 
-        ``ready`` is told the bound admin port once it listens.
+        ``ready`` is told the bound admin port once it is served.
 
-        Raises: OSError when the address cannot be bound or the data folder not written.
+        Raises: OSError when the address cannot be bound or the data folder not written; LedgerNewer.
         """
         self._start_us = self._clock_us()
-        with listen(self._settings.host, self._settings.port) as socket:
-            for follower in self._followers:
-                follower.open()
-            server = admin_server(
-                admin_app(
-                    metrics=self.scrape,
-                    readiness=self.readiness,
-                    version=self._settings.version,
-                    config=self._settings.config,
-                    routes=self._routes,
-                )
-            )
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(server.serve(sockets=[socket]))
-                    tasks.create_task(self._follow(stop))
-                    tasks.create_task(self._run_steps(stop))
-                    ready(socket.getsockname()[1])
-                    await stop.wait()
-                    server.should_exit = True
-            finally:
-                for follower in self._followers:
-                    follower.close()
+        with listen(self._settings.host, self._settings.port) as listener, self._opened():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._serve(listener, stop))
+                tasks.create_task(follow(self._ledger, self._followers, stop=stop, poll_s=POLL_S))
+                for exporter in self._exporters:
+                    tasks.create_task(follow(self._ledger, [exporter], stop=stop, poll_s=POLL_S))
+                tasks.create_task(self._run_steps(stop))
+                ready(listener.getsockname()[1])
 
-    async def _follow(self, stop: asyncio.Event) -> None:
-        """Fold as records come; commit about once a second. After ``stop``, one last pass to the ledger's end."""
-        loop = asyncio.get_running_loop()
-        committed = loop.time()
-        while True:
-            last = stop.is_set()
-            folded = 0
-            for follower in self._followers:
-                folded += follower.step()
-                await asyncio.sleep(0)
-            if loop.time() - committed >= COMMIT_S:
-                for follower in self._followers:
-                    follower.commit()
-                committed = loop.time()
-            if folded == 0:
-                if last:
-                    return
-                await wait(stop, POLL_S)
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._lookout.close)
+            for own in (self._counting, self._usage):
+                own.open(self._lookout.size)
+                stack.callback(own.close)
+            yield
+
+    async def _serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
+        server = admin_server(
+            admin_app(
+                metrics=self.scrape,
+                readiness=self.readiness,
+                version=self._settings.version,
+                config=self._settings.config,
+                routes=self._routes,
+            )
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await stop.wait()
+        server.should_exit = True
+        await serving
 
     async def _run_steps(self, stop: asyncio.Event) -> None:
+        """Each second, and once more after ``stop``."""
         while True:
-            self._workers.see(state.read(self._data / "state"))
-            for step in self._steps:
+            last = stop.is_set()
+            self._workers.see(self._states())
+            for step in (self._counting.commit, self._usage.commit, *self._steps):
                 try:
                     result = step()
                     if result is not None:
                         await result
                 except Exception:  # one broken step must not stop the others, nor the observer
                     log.exception("observer.step_failed", extra={"step": getattr(step, "__qualname__", repr(step))})
-            if stop.is_set():
+            if last:
                 return
-            await wait(stop, 1.0)
-
-    def lags_us(self) -> dict[str, int]:
-        """How far each follower is behind, in microseconds."""
-        now = self._clock_us()
-        return {follower.name: follower.lag_us(now) for follower in self._followers}
+            await wait(stop, STEP_S)
 
     def readiness(self) -> Readiness:
         """Judge the gateway as it is now."""
         return judge(
-            state.read(self._data / "state"),
+            self._states(),
             workers=self._settings.workers,
             now_us=self._clock_us(),
-            lags_us=self.lags_us(),
-            broken=self._tail.broken,
+            lags_us=self._lags_us(),
+            broken=self._lookout.broken,
         )
 
     def scrape(self, openmetrics: bool) -> bytes:
         """All families as text."""
-        states = state.read(self._data / "state")
+        states = self._states()
         self._workers.see(states)
-        sizes = {shard: self._tail.size(shard) for shard in self._tail.shards()}
-        return render(
-            [
-                *self.metrics.families(),
-                *self._workers.families(),
-                *worker_gauges(states, self._clock_us()),
-                *observer_gauges(
-                    sizes=sizes,
-                    lags_us=self.lags_us(),
-                    version=self._settings.version,
-                    chain_ok=self._chain_ok,
-                    start_us=self._start_us,
-                ),
-            ],
-            openmetrics=openmetrics,
-        )
+        with self._counting.lock:
+            return render(
+                [
+                    *self._metrics.families(),
+                    *self._workers.families(),
+                    *worker_gauges(states, self._clock_us()),
+                    *observer_gauges(
+                        sizes=self._lookout.sizes(),
+                        lags_us=self._lags_us(),
+                        version=self._settings.version,
+                        start_us=self._start_us,
+                    ),
+                    *self._families(),
+                ],
+                openmetrics=openmetrics,
+            )
+
+    def _states(self) -> list[state.WorkerState]:
+        return state.read(self._data / "state")
+
+    def _lags_us(self) -> dict[str, int]:
+        return self._lookout.lags_us((*self._followers, *self._exporters))
 
 
 async def wait(event: asyncio.Event, seconds: float) -> None:

@@ -6,7 +6,6 @@ exactly one row, so the rows' requests add up to the ledger's count, and ``recon
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -93,19 +92,3 @@ def compute_us(record: Record) -> int:
     if record.batch_n > record.rows > 0:
         return spent * record.rows // record.batch_n
     return spent
-
-
-def group(
-    rows: Mapping[Key, Sums] | Iterable[tuple[Key, Sums]],
-    by: Iterable[str],
-    *,
-    from_us: int = 0,
-    to_us: int = 2**63 - 1,
-) -> dict[tuple[str | int, ...], Sums]:
-    """``rows`` with ``from_us`` <= hour < ``to_us``, summed by the named fields of ``Key``, sorted by them."""
-    fields = [Key._fields.index(name) for name in by]
-    sums: dict[tuple[str | int, ...], Sums] = {}
-    for key, row in rows.items() if isinstance(rows, Mapping) else rows:
-        if from_us <= key.hour_us < to_us:
-            sums.setdefault(tuple(key[i] for i in fields), Sums()).add(row)
-    return dict(sorted(sums.items()))

@@ -1,48 +1,52 @@
-"""Records made by hand, a ledger in memory, and a clock that the test turns."""
+"""Records made by hand, shards on disk that hold them, and a clock that the test turns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 
+from gateway.ledger import segment
 from gateway.ledger.record import Record, encode
-from gateway.observer.tail import Tail
 
 START_US = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z
 
 MakeRecord = Callable[..., Record]
 
 
-class MemoryShards:
-    """Shards as lists of leaves, with the readers' behaviour."""
+class Shards:
+    """Segments on disk as the ledger's reader finds them, filled by hand: one shard's leaves may be anything."""
 
-    def __init__(self) -> None:
-        self.leaves: dict[str, list[tuple[int, bytes]]] = {}
-        self.fail: Exception | None = None
+    def __init__(self, root: Path) -> None:
+        self.root = root
 
     def add(self, *records: Record) -> None:
-        for record in records:
-            self.leaves.setdefault(record.shard, []).append((record.seq, encode(record)))
+        by_shard: dict[str, list[tuple[int, bytes]]] = {}
+        for each in records:
+            by_shard.setdefault(each.shard, []).append((each.seq, encode(each)))
+        for shard, leaves in by_shard.items():
+            self.add_leaves(shard, leaves)
 
-    def tail(self) -> Tail:
-        return Tail(lambda: list(self.leaves), lambda shard: _Reader(self, shard))
+    def add_leaves(self, shard: str, leaves: Iterable[tuple[int, bytes]]) -> None:
+        with contextlib.closing(self._segment(shard)) as db, db:
+            db.executemany("INSERT INTO leaf VALUES (?, ?)", leaves)
 
+    def cut(self, shard: str, size: int) -> None:
+        with contextlib.closing(self._segment(shard)) as db, db:
+            db.execute("DELETE FROM leaf WHERE seq >= ?", (size,))
 
-class _Reader:
-    def __init__(self, shards: MemoryShards, shard: str) -> None:
-        self._shards, self._shard = shards, shard
-
-    def read(self, first_seq: int, limit: int) -> list[tuple[int, bytes]]:
-        if self._shards.fail is not None:
-            raise self._shards.fail
-        return [leaf for leaf in self._shards.leaves[self._shard] if leaf[0] >= first_seq][:limit]
-
-    def size(self) -> int:
-        if self._shards.fail is not None:
-            raise self._shards.fail
-        leaves = self._shards.leaves[self._shard]
-        return leaves[-1][0] + 1 if leaves else 0
+    def _segment(self, shard: str) -> sqlite3.Connection:
+        directory = self.root / shard
+        path = next(iter(segment.files(directory)), None)
+        if path is None:
+            directory.mkdir(parents=True)
+            path = segment.create(directory, shard, 0, b"")
+        db = sqlite3.connect(path)
+        db.execute("PRAGMA journal_mode=WAL")
+        return db
 
 
 class Clock:
@@ -121,8 +125,8 @@ def denied() -> dict[str, object]:
 
 
 @pytest.fixture
-def shards() -> MemoryShards:
-    return MemoryShards()
+def shards(tmp_path: Path) -> Shards:
+    return Shards(tmp_path / "data" / "ledger")
 
 
 @pytest.fixture

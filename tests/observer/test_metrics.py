@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.ledger.record import Record
-from gateway.observer.followers import _snapshot
+from gateway.observer.folds import _snapshot
 from gateway.observer.metrics import Metrics, decision_of, phase_durations
 from gateway.observer.openmetrics import render
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.observer.usage import HOUR_US, Key, Sums, Usage, compute_us, group
+from gateway.observer.usage import HOUR_US, Key, Sums, Usage, compute_us
 
 
 def test_answers_denials_and_failures_of_one_principal(record, denied) -> None:
@@ -42,12 +42,3 @@ def test_a_call_belongs_to_the_hour_in_which_it_was_received(record) -> None:
     for t_us in (HOUR_US - 1, HOUR_US, 2 * HOUR_US - 1):
         usage.apply(record(t_us=t_us))
     assert {key.hour_us: sums.requests for key, sums in usage.rows.items()} == {0: 1, HOUR_US: 2}
-
-
-def test_grouping_keeps_the_sum_and_honours_the_window(record) -> None:
-    usage = Usage()
-    for seq, (tenant, t_us) in enumerate([("b", 0), ("a", 0), ("a", HOUR_US), ("a", 2 * HOUR_US)]):
-        usage.apply(record(seq, tenant=tenant, t_us=t_us))
-    assert {k: s.requests for k, s in group(usage.rows, ("tenant",)).items()} == {("a",): 3, ("b",): 1}
-    windowed = group(usage.rows, ("tenant",), from_us=HOUR_US, to_us=2 * HOUR_US)
-    assert {k: s.requests for k, s in windowed.items()} == {("a",): 1}

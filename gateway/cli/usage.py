@@ -1,0 +1,165 @@
+"""``gateway usage``: who used what, exactly, straight from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.ledger.record import Record
+from gateway.observer.reconcile import Reconciliation, tally
+from gateway.observer.usage import Usage
+from gateway.observer.usage_formats import (
+    DEFAULT_GROUP,
+    DIMENSIONS,
+    Row,
+    cloud_event,
+    focus_rows,
+    rows_by,
+    to_csv,
+)
+
+END_OF_TIME_US = 2**62
+
+app = typer.Typer(
+    invoke_without_command=True,
+    epilog="Example: gateway usage --data data --from 2026-11-01 --group-by tenant,model --format csv",
+)
+
+
+class Format(StrEnum):
+    """How usage is printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    CLOUDEVENTS = "cloudevents"
+    FOCUS = "focus"
+
+
+def moment(text: str) -> int:
+    """Microseconds since 1970 of an ISO 8601 date or time; one without a zone is UTC.
+
+    Raises: typer.BadParameter.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no date or time: write 2026-11-23 or 2026-11-23T07:00Z") from error
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+
+
+def dimensions(text: str) -> tuple[str, ...]:
+    """The dimensions named in ``text``, comma-separated.
+
+    Raises: typer.BadParameter.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    unknown = [name for name in names if name not in DIMENSIONS]
+    if unknown or not names:
+        raise typer.BadParameter(f"{', '.join(unknown) or 'nothing'} cannot be grouped by; use {', '.join(DIMENSIONS)}")
+    return names
+
+
+Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.", envvar="GATEWAY_DATA")]
+From = Annotated[str, typer.Option("--from", help="First moment (ISO 8601, UTC unless it says otherwise).")]
+To = Annotated[str, typer.Option("--to", help="First moment that is too late.")]
+
+
+@app.callback()
+def usage(
+    context: typer.Context,
+    data: Data = Path("data"),
+    start: From = "",
+    end: To = "",
+    group_by: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(DIMENSIONS)}.")] = ",".join(
+        DEFAULT_GROUP
+    ),
+    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TABLE,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    source: Annotated[
+        str, typer.Option(help="Names this gateway in CloudEvents and FOCUS rows.")
+    ] = "inference-gateway",
+) -> None:
+    """Who used which model, computed from the ledger and reconciled with its count (exit status 1 if it is not)."""
+    if context.invoked_subcommand is not None:
+        return
+    by = dimensions(group_by)
+    chosen = Format.JSON if json else format
+    events: list[bytes] = []
+    if chosen is Format.CLOUDEVENTS:
+        found, check = read(
+            data, start, end, lambda record: events.append(msgspec.json.encode(cloud_event(record, source)))
+        )
+    else:
+        found, check = read(data, start, end)
+    if chosen is Format.TABLE:
+        _print_table(by, rows_by(found.rows, by), check)
+    else:
+        _print_text(chosen, found, by, source, events)
+        typer.echo(str(check), err=True)
+    if not check.exact:
+        raise typer.Exit(1)
+
+
+def read(
+    data: Path, start: str, end: str, each: Callable[[Record], None] = lambda record: None
+) -> tuple[Usage, Reconciliation]:
+    """Usage of the window in words, and whether it adds up.
+
+    Raises: typer.BadParameter for a moment that is none, or a directory that holds no ledger.
+    """
+    root = data / "ledger"
+    if not root.is_dir():
+        raise typer.BadParameter(f"{root} does not exist: name the gateway's data directory with --data")
+    from_us = moment(start) if start else 0
+    to_us = moment(end) if end else END_OF_TIME_US
+    return tally(root, from_us=from_us, to_us=to_us, each=each)
+
+
+def _print_text(format: Format, found: Usage, by: Sequence[str], source: str, events: Sequence[bytes]) -> None:
+    if format is Format.CSV:
+        typer.echo(to_csv(rows_by(found.rows, by)), nl=False)
+    elif format is Format.FOCUS:
+        typer.echo(to_csv(focus_rows(found.rows, source)), nl=False)
+    elif format is Format.CLOUDEVENTS:
+        for event in events:
+            typer.echo(event)
+    else:
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows_by(found.rows, by)), indent=2))
+
+
+def _print_table(by: Sequence[str], rows: Sequence[Row], check: Reconciliation) -> None:
+    columns = {
+        "requests": "requests",
+        "answered": "answered",
+        "denied": "denied",
+        "failed": "failed",
+        "rows": "rows",
+        "in_bytes": "bytes in",
+        "out_bytes": "bytes out",
+        "compute_seconds": "compute s",
+    }
+    table = Table(title="Usage")
+    for name in by:
+        table.add_column(name, overflow="fold")
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for row in rows:
+        table.add_row(*(Text(str(row[name]) or "-") for name in by), *(_cell(row[name]) for name in columns))
+    console = Console()
+    console.print(table if rows else "no usage in this window")
+    console.print(Text(str(check), style="green" if check.exact else "bold red"))
+
+
+def _cell(value: float | str) -> Text:
+    text = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
+    return Text(text, style="dim" if value == 0 else "")
