@@ -14,6 +14,7 @@ import hashlib
 import mmap
 import os
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,8 @@ _MAGIC = b"GWSLOTS1"
 _SLOT = struct.Struct("<16sdqq")
 _VALUES = struct.Struct("<dq")
 _IDLE = struct.Struct("<q")
-_SPINS = 2000
+_SPINS = 50
+_NAPS = 200  # of half a millisecond
 
 
 class SlotsError(Exception):
@@ -105,12 +107,13 @@ class SharedSlots:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _HEADER.size + stripe)
 
     def _lock(self, stripe: int) -> None:
-        # Holders need microseconds. Waiting in the kernel would hang with a worker that was stopped.
-        for _ in range(_SPINS):
+        # Holders need microseconds, or a time slice when they lose their core in between. Waiting for the lock
+        # in the kernel would hang together with a worker that was stopped, so we ask, and give up.
+        for attempt in range(_SPINS + _NAPS):
             try:
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _HEADER.size + stripe)
             except (BlockingIOError, PermissionError):
-                os.sched_yield()
+                time.sleep(0 if attempt < _SPINS else 0.0005)
             else:
                 return
         raise Overloaded("the shared counters of rates and quotas are busy; retry later", 50)

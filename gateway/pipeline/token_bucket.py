@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import ceil
 
 MAX_WAIT_MS = 86_400_000
+NEVER_NS = 2**63 - 1
 
 
 def level(tokens: float, at_ns: int, now_ns: int, *, rps: float, burst: float) -> float:
@@ -27,11 +28,13 @@ def wait_ms(tokens: float, cost: float, *, rps: float) -> int:
         return 0
     if rps <= 0:
         return MAX_WAIT_MS
-    return max(1, min(MAX_WAIT_MS, ceil((cost - tokens) * 1000 / rps)))
+    return max(1, ceil(min(MAX_WAIT_MS, (cost - tokens) * 1000 / rps)))
 
 
 def full_at_ns(tokens: float, now_ns: int, *, rps: float, burst: float) -> int:
     """When the bucket is full again: from then on it cannot be told from a fresh one."""
     if tokens >= burst:
         return now_ns
-    return min(2**63 - 1, now_ns + ceil((burst - tokens) * 1e9 / rps)) if rps > 0 else 2**63 - 1
+    if rps <= 0:
+        return NEVER_NS
+    return min(NEVER_NS, now_ns + ceil(min(NEVER_NS, (burst - tokens) * 1e9 / rps)))
