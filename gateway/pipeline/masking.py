@@ -39,7 +39,7 @@ def masked(outputs: tuple[Tensor, ...], mask: Mapping[str, MaskWith], key: bytes
     a keyed BLAKE2b (32 hex digits) in place of each string, so that equal strings stay equal to each other but
     nobody without ``key`` can find out short ones by trying.
 
-    Raises: ValueError when a tensor to hash is not a well-formed BYTES tensor.
+    Raises: ValueError when a tensor to hash is not a well-formed BYTES tensor, or ``key`` is empty.
     """
     return tuple(
         tensor if (how := mask.get(tensor.name)) is None else _hide(tensor, how, key)
@@ -52,6 +52,8 @@ def _hide(tensor: Tensor, how: MaskWith, key: bytes) -> Tensor:
     if how == "hash":
         if tensor.datatype != "BYTES":
             raise ValueError(f"output '{tensor.name}' of type {tensor.datatype} cannot be hashed")
+        if not key:
+            raise ValueError(f"output '{tensor.name}' cannot be hashed without a key")
         elements = list(split_elements(tensor.data))
         if len(elements) != prod(tensor.shape):
             raise ValueError(f"output '{tensor.name}' holds {len(elements)} strings for shape {tensor.shape}")
