@@ -81,12 +81,16 @@ class ModelSignature:
         if found is None:
             return None
         spec, dtype = found
-        if tensor.datatype != spec.datatype or not fits(spec.shape, tensor.shape):
+        if tensor.datatype != spec.datatype:
+            return None
+        shape = tensor.shape
+        # A scalar of the graph is [1] in Triton's words; [] says the same.
+        if not fits(spec.shape, shape) and not (spec.reshape == () == shape):
             return None
         array = _texts(tensor) if tensor.datatype == BYTES else _numbers(tensor, dtype)
-        if array is None or spec.reshape is None:
+        if array is None or spec.reshape is None or not shape:
             return array
-        return array.reshape(refill(spec.reshape, spec.shape, tensor.shape))
+        return array.reshape(refill(spec.reshape, spec.shape, shape))
 
 
 def _numbers(tensor: Tensor, dtype: np.dtype[np.generic]) -> Array | None:
