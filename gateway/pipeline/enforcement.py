@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -11,8 +11,16 @@ from gateway.errors import ModelNotFound, ModelUnavailable, PermissionDenied
 from gateway.identity.authenticator import Authenticator
 from gateway.pipeline.draft import Draft
 from gateway.policy.obligations import Duties, merge
-from gateway.policy.pdp import DecisionPoint, Query, enforce
-from gateway.types import ModelFacts, ModelRef, Permit, ServableId
+from gateway.policy.pdp import (
+    DecisionPoint,
+    Facts,
+    Query,
+    RepositoryFacts,
+    SettingsFacts,
+    SharedMemoryFacts,
+    enforce,
+)
+from gateway.types import Context, ModelFacts, ModelRef, Permit, ServableId
 
 
 class Resolver(Protocol):
@@ -45,7 +53,7 @@ class Enforcement:
         self._clock_ns = clock_ns
         self._hide_existence = hide_existence
 
-    async def permit(self, draft: Draft, *, resolve: bool = True) -> tuple[Permit, Duties]:
+    async def permit(self, draft: Draft, *, resolve: bool = True, facts: Facts | None = None) -> tuple[Permit, Duties]:
         """The permit for ``draft``'s call and the duties bound to it; fills principal, model and decision.
 
         ``resolve`` False: a model that is not there is no error here, the permit then names no servable.
@@ -68,6 +76,9 @@ class Enforcement:
             requested_version=ref.version if ref is not None else "",
             call=call,
             stream_seq=call.stream_seq if call is not None else 0,
+            shared_memory=facts if isinstance(facts, SharedMemoryFacts) else None,
+            repository=facts if isinstance(facts, RepositoryFacts) else None,
+            settings=facts if isinstance(facts, SettingsFacts) else None,
         )
         decision = draft.decision = await self._decisions.decide(query)
         draft.stage = "enforce"
@@ -80,6 +91,24 @@ class Enforcement:
         if absent is not None and resolve:
             raise absent
         return permit, duties
+
+    async def visible(self, context: Context, refs: Sequence[ModelRef]) -> frozenset[ModelRef]:
+        """Those of ``refs`` that the policy allows ``context``'s action on. Raises: as ``permit``, but no denial."""
+        principal = await self._authenticator.authenticate(context.credentials)
+        seen = []
+        for ref in refs:
+            draft = Draft(context, None, ref)
+            self._resolve(draft, tolerant=True)
+            query = Query(
+                principal=principal,
+                context=context,
+                model=draft.model,
+                requested=ref.name,
+                requested_version=ref.version,
+            )
+            if (await self._decisions.decide(query)).allow:
+                seen.append(ref)
+        return frozenset(seen)
 
     def _resolve(self, draft: Draft, *, tolerant: bool) -> ModelNotFound | ModelUnavailable | None:
         if draft.ref is None:

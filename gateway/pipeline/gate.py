@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from gateway.pipeline.admission import Admission
@@ -11,6 +11,7 @@ from gateway.pipeline.draft import Draft
 from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
+from gateway.policy.pdp import Facts
 from gateway.types import Context, Delivery, ModelRef, Permit
 
 AnswerWith: TypeAlias = Callable[[Permit], bytes | Awaitable[bytes]]
@@ -33,16 +34,24 @@ class Gate:
         self._recorder = recorder
 
     async def run(
-        self, context: Context, ref: ModelRef | None, answer: AnswerWith, *, resolve: bool = True
+        self,
+        context: Context,
+        ref: ModelRef | None,
+        answer: AnswerWith,
+        *,
+        resolve: bool = True,
+        facts: Facts | None = None,
     ) -> Delivery:
         """Ask the policy about ``context``'s action on ``ref``; if it allows, call ``answer`` and record.
+
+        ``facts`` are what the policy may know of the request beside the model.
 
         Raises: as ``InferenceHandler.__call__``.
         """
         draft = Draft(context, None, ref)
         try:
             with self._admission.slot(context):
-                permit, duties = await self._enforcement.permit(draft, resolve=resolve)
+                permit, duties = await self._enforcement.permit(draft, resolve=resolve, facts=facts)
                 draft.stage = "oblige"
                 self._obligations.before_other(
                     context, permit.decision, duties, principal=draft.principal, model=draft.model
@@ -60,3 +69,10 @@ class Gate:
             return Delivery(body=body, decision_id=permit.decision.id)
         receipt = await self._recorder.answered(draft)
         return Delivery(body=body, prediction_id=receipt.prediction_id, decision_id=permit.decision.id)
+
+    async def visible(self, context: Context, refs: Sequence[ModelRef]) -> frozenset[ModelRef]:
+        """Those of ``refs`` that the caller may do ``context``'s action on: for answers that list models.
+
+        Not recorded: the call that lists them is. Raises: Unauthenticated, PolicyUnavailable.
+        """
+        return await self._enforcement.visible(context, refs)

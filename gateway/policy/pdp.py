@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -38,6 +38,10 @@ class SettingsFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     scope: Literal["global", "model"]
     writes: Mapping[str, str] = {}
+
+
+Facts: TypeAlias = SharedMemoryFacts | RepositoryFacts | SettingsFacts
+"""What a call that is not a prediction asks for, beside the model."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, gc=False):
