@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 from collections.abc import Callable
 
-from gateway.errors import GatewayError, Internal
+from gateway.errors import GatewayError, Internal, LedgerUnavailable
 from gateway.ledger import record as records
 from gateway.ledger.commitment import Salts, commit, commit_bytes
 from gateway.ledger.ledger import Ledger, Payload
@@ -55,12 +56,13 @@ class Recorder:
 
         A cancelled call is not waited for: nobody listens. An error that is not ours becomes ``Internal``.
 
-        Raises: LedgerUnavailable when the record cannot be made durable.
+        Raises: LedgerUnavailable when the record of anything but a cancelled call cannot be made durable.
         """
-        position, durable = self._append(draft, error, relaxed=False)
         if isinstance(error, asyncio.CancelledError):
-            durable.add_done_callback(_retrieve)
+            with contextlib.suppress(LedgerUnavailable):  # the ledger counts it as unrecorded; nobody waits
+                self._append(draft, error, relaxed=False)[1].add_done_callback(_retrieve)
             return error
+        position, durable = self._append(draft, error, relaxed=False)
         await durable
         seen = error if isinstance(error, GatewayError) else Internal(draft.context.call_id)
         seen.prediction_id = f"{position[0]}/{position[1]}"
