@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.ledger import merkle, segment
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.reader import ShardReader
 from gateway.ledger.tree import Tile, Tree
 from gateway.ledger.verdict import Coverage, Finding, Verdict
@@ -66,7 +66,7 @@ class Scan:
         self.findings: list[Finding] = []
         self._root = root
         self._shard = shard
-        self._heads = sorted(heads, key=lambda head: head.size)
+        self._pending = sorted(heads, key=lambda head: head.size)
         self._tolerance_us = clock_tolerance_us
         self._progress = progress
         self._reader = ShardReader(root, shard)
@@ -84,12 +84,13 @@ class Scan:
         """Read everything that was committed when this began."""
         try:
             size = self._reader.size()
-            self._pending = list(self._heads)
             self._pass(0)
             while self._tree.size < size:
                 batch = self._reader.read(self._tree.size, min(_BATCH, size - self._tree.size))
                 self._take(batch, size)
                 self._progress(len(batch))
+        except LedgerCorrupt as error:
+            self._find(Verdict.EDITED, str(error), self._tree.size)
         except LedgerError as error:
             self._find(Verdict.CANNOT, str(error))
         finally:
