@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+import msgspec
 from google.protobuf.message import DecodeError, Message
 
 from gateway.errors import Unparsable
 from gateway.pipeline.gate import AnswerWith
+from gateway.policy.pdp import Facts
 from gateway.rpc.context import Clocks, context
 from gateway.rpc.status import ok_trailers, refusal
 from gateway.transport.seam import Answer, Head, Unary
@@ -22,8 +24,27 @@ class Gate(Protocol):
     """Authenticates, decides, enforces, answers and records one call."""
 
     async def run(
-        self, context: Context, ref: ModelRef | None, answer: AnswerWith, *, resolve: bool = True
+        self,
+        context: Context,
+        ref: ModelRef | None,
+        answer: AnswerWith,
+        *,
+        resolve: bool = True,
+        facts: Facts | None = None,
     ) -> Delivery: ...
+
+    async def visible(self, context: Context, refs: Sequence[ModelRef]) -> frozenset[ModelRef]:
+        """Those of ``refs`` that the caller may do ``context``'s action on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Generic[M]):
+    """What an answer is made of: the request, the permit for it, and the context it came in."""
+
+    request: M
+    permit: Permit
+    context: Context
 
 
 def parse(kind: type[M], body: bytes) -> M:
@@ -34,11 +55,6 @@ def parse(kind: type[M], body: bytes) -> M:
         raise Unparsable(f"could not parse the {len(body)} bytes as {kind.DESCRIPTOR.full_name}") from None
 
 
-def nothing(_: Message) -> None:
-    """The model reference of a request that names no model."""
-    return
-
-
 @dataclass(frozen=True, slots=True)
 class Governed:
     """Makes handlers whose answers pass the gate. ``allowed`` are the metadata names that policy may see."""
@@ -47,7 +63,7 @@ class Governed:
     clocks: Clocks
     allowed: frozenset[str] = frozenset()
 
-    def context(self, head: Head, action: Action, size: int) -> Context:
+    def context(self, head: Head, action: Action, size: int = 0) -> Context:
         """The context of one call of ``action``."""
         return context(head, action, self.clocks, allowed=self.allowed, size=size)
 
@@ -55,14 +71,18 @@ class Governed:
         self,
         action: Action,
         kind: type[M],
-        answer: Callable[[M, Permit], Message | Awaitable[Message]],
+        answer: Callable[[Asked[M]], Message | Awaitable[Message]],
         *,
-        ref: Callable[[M], ModelRef | None] = nothing,
+        ref: Callable[[M], ModelRef | None] | None = None,
+        facts: Callable[[M], Facts] | None = None,
+        writes: Callable[[M], Action | None] | None = None,
         resolve: bool = True,
     ) -> Unary:
         """A handler for ``action``: ``answer`` runs only with a permit for the model that ``ref`` names.
 
-        ``resolve`` False: an unknown model is no error, the answer tells it.
+        ``facts`` are what policy may know of the request beside the model. ``writes`` gives the action in place of
+        ``action`` for requests that change something. ``resolve`` False: an unknown model is no error, the answer
+        tells it.
         """
 
         async def handle(head: Head, body: bytes) -> Answer:
@@ -70,16 +90,35 @@ class Governed:
             trace_id = asked.trace.trace_id
             try:
                 request = parse(kind, body)
+                if writes is not None and (other := writes(request)):
+                    asked = msgspec.structs.replace(asked, action=other)
 
                 async def answered(permit: Permit) -> bytes:
-                    message = answer(request, permit)
+                    message = answer(Asked(request, permit, asked))
                     if not isinstance(message, Message):
                         message = await message
                     return message.SerializeToString()
 
-                reply = await self.gate.run(asked, ref(request), answered, resolve=resolve)
+                delivery = await self.gate.run(
+                    asked,
+                    ref(request) if ref is not None else None,
+                    answered,
+                    resolve=resolve,
+                    facts=facts(request) if facts is not None else None,
+                )
             except Exception as error:
                 raise refusal(error, call_id=asked.call_id, trace_id=trace_id) from error
-            return Answer(reply.body, ok_trailers(trace_id, reply.prediction_id, reply.decision_id))
+            return Answer(delivery.body, ok_trailers(trace_id, delivery.prediction_id, delivery.decision_id))
+
+        return handle
+
+    def public(self, kind: type[M], answer: Callable[[M], Message]) -> Unary:
+        """A handler that anybody may call: no identity, no decision, no record. For one bit of health only."""
+
+        async def handle(head: Head, body: bytes) -> Answer:
+            try:
+                return Answer(answer(parse(kind, body)).SerializeToString())
+            except Exception as error:
+                raise refusal(error, call_id=head.method) from error
 
         return handle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.serving.servable import Servable
@@ -39,10 +39,6 @@ class Models(Protocol):
 
     def all_ready(self) -> bool:
         """Whether every version that should serve does."""
-        ...
-
-    def subscribe(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` after every change of state, on the event loop."""
         ...
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.rpc.actions import INFERENCE
+from gateway.rpc.actions import HEALTH, INFERENCE
 from gateway.rpc.context import Clocks
 from gateway.rpc.governed import Gate, Governed
+from gateway.rpc.health import Health
 from gateway.rpc.inference import Handler, model_infer
 from gateway.rpc.models import Models
 from gateway.rpc.regions import NO_REGIONS, Regions
+from gateway.rpc.repository import repository_methods
 from gateway.rpc.server import server_methods
 from gateway.transport.seam import Methods
+
+EXTENSIONS = ("classification", "binary_tensor_data", "parameters", "schedule_policy")
+"""Triton's names for what is served whatever the configuration; clients look for them in ServerMetadata."""
 
 
 def methods(
@@ -25,15 +30,36 @@ def methods(
     name: str = "triton",
     allowed: frozenset[str] = frozenset(),
     regions: Regions = NO_REGIONS,
+    public_health: bool = True,
 ) -> Methods:
     """The table for one worker.
 
     ``name`` and ``version`` are what ServerMetadata answers (some clients expect ``triton``); ``ready`` says
-    whether the worker itself can serve; ``allowed`` are the metadata names that policy may see.
+    whether the worker itself can serve; ``allowed`` are the metadata names that policy may see. With
+    ``public_health`` liveness and readiness of the server answer everybody: one bit, for probes without identity.
     """
     governed = Governed(gate, clocks, allowed)
+
+    def serves() -> bool:
+        return ready() and models.all_ready()
+
+    server = server_methods(
+        governed,
+        models,
+        name=name,
+        version=version,
+        ready=serves,
+        extensions=EXTENSIONS,
+        public_health=public_health,
+    )
     inference = {
         "ModelInfer": model_infer(handler, clocks, allowed=allowed, regions=regions),
-        **server_methods(governed, models, name=name, version=version, ready=ready),
+        **server,
+        **repository_methods(governed, models),
     }
-    return Methods(unary={f"{INFERENCE}/{method}": unary for method, unary in inference.items()})
+    health = Health(governed, models, ready=serves, public=public_health)
+    return Methods(
+        unary={f"{INFERENCE}/{method}": unary for method, unary in inference.items()}
+        | {f"{HEALTH}/{method}": unary for method, unary in health.unary().items()},
+        stream={f"{HEALTH}/{method}": stream for method, stream in health.stream().items()},
+    )

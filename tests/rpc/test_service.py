@@ -1,105 +1,13 @@
-"""The method table over a gate with behaviour: who may not is not answered, and nothing is answered twice."""
+"""The method table over a gate with behaviour: who may not is not answered."""
 
 from __future__ import annotations
 
-import inspect
-from types import SimpleNamespace
-
 import pytest
 
-from gateway.errors import ModelNotFound, PermissionDenied
-from gateway.policy.pdp import enforce
-from gateway.rpc.context import Clocks
-from gateway.rpc.service import methods
-from gateway.serving.manager import ModelStatus
-from gateway.serving.spec import TensorSpec
-from gateway.serving.version_policy import State
 from gateway.transport.seam import Head, Refused
-from gateway.types import Decision, Delivery, Reply, ServableId, Tensor
 from gateway.v1 import inference as v1
 
-SERVABLE = ServableId("credit", "3", "sha256:0")
 SERVICE = "inference.GRPCInferenceService"
-
-
-class MemoryModels:
-    """One model, `credit`, versions 2 and 3, the newest being 3."""
-
-    signature = SimpleNamespace(inputs=(TensorSpec("x", "FP32", (-1, 4)),), outputs=(TensorSpec("y", "INT64", (-1,)),))
-    is_ready = True
-
-    def servable(self, id_: ServableId):
-        assert id_.name == "credit"
-        return self
-
-    def index(self):
-        states = (("2", State.READY), ("3", State.READY), ("4", State.LOADING))
-        return [ModelStatus("credit", version, state) for version, state in states]
-
-    def all_ready(self) -> bool:
-        return self.is_ready
-
-
-class MemoryGate:
-    """Lets everybody do everything but what ``denied`` names; knows only SERVABLE."""
-
-    def __init__(self) -> None:
-        self.denied: set[str] = set()
-        self.seen: list[str] = []
-
-    async def run(self, context, ref, answer, *, resolve=True):
-        action = f"{context.action.group}:{context.action.name}"
-        self.seen.append(action)
-        servable = SERVABLE if ref is not None else None
-        absent = ref is not None and (ref.name != "credit" or ref.version not in ("", "3"))
-        if absent and resolve:
-            raise ModelNotFound(f"Request for unknown model: '{ref.name}' is not found")
-        if absent:
-            servable = ServableId(ref.name, "", "")
-        permit = enforce(Decision(id="d-1", allow=action not in self.denied, servable=servable))
-        body = answer(permit)
-        body = await body if inspect.isawaitable(body) else body
-        return Delivery(body=body, prediction_id="s/7", decision_id="d-1")
-
-
-async def echo(call, encode):
-    """A model that returns its first input."""
-    if call.defect:
-        raise call.defect
-    if call.model.name != "credit":
-        raise PermissionDenied(("not_yours",), "d-2")
-    outputs = (Tensor(name="y", datatype="FP32", shape=call.inputs[0].shape, data=call.inputs[0].data),)
-    body = encode(Reply(call=call, servable=SERVABLE, outputs=outputs))
-    return Delivery(body=body, prediction_id="s/9", decision_id="d-3", headers=(("k", "v"),))
-
-
-@pytest.fixture
-def gate():
-    return MemoryGate()
-
-
-@pytest.fixture
-def models():
-    return MemoryModels()
-
-
-@pytest.fixture
-def call(gate, models):
-    table = methods(
-        handler=echo,
-        gate=gate,
-        models=models,
-        clocks=Clocks(us=lambda: 1, ns=lambda: 1),
-        version="9.9",
-        ready=lambda: True,
-    )
-
-    async def call(method: str, request, response):
-        path = f"{SERVICE}/{method}"
-        answer = await table.unary[path](Head(method=path), request.SerializeToString())
-        return response.FromString(answer.body), dict(answer.trailers)
-
-    return call
 
 
 async def test_health_of_server_and_models(call, models):
@@ -165,11 +73,50 @@ async def test_a_denied_prediction_is_refused(call):
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelMetadata", "ServerLive"])
-async def test_bytes_that_are_no_message_are_internal(gate, models, method):
-    table = methods(
-        handler=echo, gate=gate, models=models, clocks=Clocks(lambda: 1, lambda: 1), version="1", ready=lambda: True
-    )
+async def test_bytes_that_are_no_message_are_internal(build, gate, method):
     with pytest.raises(Refused, match="could not parse") as refused:
-        await table.unary[f"{SERVICE}/{method}"](Head(method=method), b"\x0a\xff")
+        await build().unary[f"{SERVICE}/{method}"](Head(method=method), b"\x0a\xff")
     assert refused.value.code == 13
     assert gate.seen == []
+
+
+async def test_public_health_asks_nobody(call, gate):
+    await call("ServerLive", v1.ServerLiveRequest(), v1.ServerLiveResponse)
+    assert gate.seen == []
+
+
+@pytest.mark.parametrize("method", ["Live", "Ready"])
+async def test_health_can_be_put_under_policy(build, call, gate, method):
+    gate.denied = {f"health:server_{method.lower()}"}
+    request, response = getattr(v1, f"Server{method}Request"), getattr(v1, f"Server{method}Response")
+    with pytest.raises(Refused) as refused:
+        await call(f"Server{method}", request(), response, build(public_health=False))
+    assert refused.value.code == 7
+
+
+async def test_the_index_names_what_the_caller_may_see(call, gate):
+    index, _ = await call("RepositoryIndex", v1.RepositoryIndexRequest(), v1.RepositoryIndexResponse)
+    assert [(m.name, m.version, m.state, m.reason) for m in index.models] == [
+        ("credit", "2", "READY", ""),
+        ("credit", "3", "READY", ""),
+        ("credit", "4", "LOADING", ""),
+        ("fraud", "1", "UNAVAILABLE", "no graph"),
+        ("new", "1", "UNKNOWN", ""),
+    ]
+    gate.hidden = {"credit"}
+    index, _ = await call("RepositoryIndex", v1.RepositoryIndexRequest(), v1.RepositoryIndexResponse)
+    assert {m.name for m in index.models} == {"fraud", "new"}
+
+
+async def test_the_index_of_ready_models(call, gate):
+    request = v1.RepositoryIndexRequest(ready=True)
+    index, _ = await call("RepositoryIndex", request, v1.RepositoryIndexResponse)
+    assert [(m.name, m.version) for m in index.models] == [("credit", "2"), ("credit", "3")]
+    assert gate.facts.ready_only
+
+
+async def test_a_named_repository_is_unsupported(call):
+    request = v1.RepositoryIndexRequest(repository_name="r")
+    with pytest.raises(Refused) as refused:
+        await call("RepositoryIndex", request, v1.RepositoryIndexResponse)
+    assert refused.value.code == 12
