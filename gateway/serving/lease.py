@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 
+from gateway.errors import ModelUnavailable
 from gateway.serving.servable import Loader, Servable
 from gateway.serving.version_policy import State
 from gateway.types import ServableId
@@ -12,10 +13,22 @@ from gateway.types import ServableId
 class Slot:
     """One version and its life. Mutable; owned by the manager, touched only on the event loop.
 
-    ``leases`` counts calls that hold the servable; ``released`` is called when it falls to zero.
+    ``leases`` counts the calls that hold the servable. ``reserved_bytes`` is its share of the memory budget,
+    ``starved`` that its load failed for want of it.
     """
 
-    __slots__ = ("aspired", "id", "leases", "loader", "reason", "released", "servable", "state")
+    __slots__ = (
+        "_idle",
+        "aspired",
+        "id",
+        "leases",
+        "loader",
+        "reason",
+        "reserved_bytes",
+        "servable",
+        "starved",
+        "state",
+    )
 
     def __init__(self, loader: Loader) -> None:
         self.id: ServableId = loader.id
@@ -25,7 +38,29 @@ class Slot:
         self.aspired = True
         self.servable: Servable | None = None
         self.leases = 0
-        self.released: Callable[[], None] | None = None
+        self.reserved_bytes = 0
+        self.starved = False
+        self._idle: asyncio.Event | None = None
+
+    def loaded(self) -> Servable:
+        """The servable. Raises: ModelUnavailable when there is none."""
+        if self.servable is None:
+            raise ModelUnavailable(
+                f"Request for unknown model: '{self.id.name}' version {self.id.version} is not at ready state"
+            )
+        return self.servable
+
+    async def idle(self) -> None:
+        """Return when no lease is out."""
+        while self.leases:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    def give_back(self) -> None:
+        """One lease ended."""
+        self.leases -= 1
+        if self._idle is not None and not self.leases:
+            self._idle.set()
 
 
 class Lease:
@@ -42,7 +77,4 @@ class Lease:
         return self._servable
 
     def __exit__(self, *_: object) -> None:
-        slot = self._slot
-        slot.leases -= 1
-        if slot.released is not None and not slot.leases:
-            slot.released()
+        self._slot.give_back()

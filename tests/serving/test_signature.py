@@ -60,8 +60,9 @@ def test_every_text_survives_the_way_in_and_out(texts: list[str]) -> None:
 def test_splitting_elements_is_the_inverse_of_joining_or_says_where_it_fails(data: bytes) -> None:
     try:
         elements = list(split_elements(data))
-    except ValueError as error:
-        assert "element" in str(error)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"element \d+"):
+            list(split_elements(data))
     else:
         assert join_elements(elements) == data
 
@@ -81,8 +82,8 @@ def test_anything_at_all_is_either_valid_or_refused_in_words(raw: list[tuple[str
     tensors = [Tensor(name=n, datatype=d, shape=tuple(s), data=b) for n, d, s, b in raw]
     try:
         arrays = TWO.validate(tensors)
-    except InvalidInput as error:
-        assert str(error)
+    except InvalidInput:
+        assert refused(TWO, *tensors)
     else:
         assert set(arrays) == {"a", "b"}
         assert {len(array) for array in arrays.values()} == {tensors[0].shape[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def matmul(size: int, depth: int, seed: int = 0) -> bytes:
     random = np.random.default_rng(seed)
     weight = (random.standard_normal((size, size)) / np.sqrt(size)).astype(np.float32)
     names = ["x", *[f"h{i}" for i in range(depth - 1)], "y"]
-    nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in zip(names, names[1:], strict=False)]
+    nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in itertools.pairwise(names)]
     return model(
         nodes,
         [tensor("x", FLOAT, ("N", size))],
