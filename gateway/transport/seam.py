@@ -69,7 +69,12 @@ class Methods(msgspec.Struct, frozen=True, kw_only=True):
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds that hold before a handler sees a byte. Sizes in bytes, times in seconds; 0 means no limit
-    for the times only."""
+    for the times only.
+
+    ``body_s`` is the time a whole request may take to arrive, and an answer to leave. ``max_buffered_bytes`` holds
+    for all unfinished messages of one worker together. ``min_ping_interval_s`` is how often an idle caller may
+    ping; the third ping that comes sooner ends the connection.
+    """
 
     max_message_bytes: int = 64 * 1024 * 1024
     max_metadata_bytes: int = 16 * 1024
@@ -79,6 +84,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: float = 0.0
     max_age_grace_s: float = 30.0
     min_ping_interval_s: float = 10.0
+    body_s: float = 120.0
+    max_buffered_bytes: int = 512 * 1024 * 1024
+    max_connections: int = 10_000
 
 
 class Transport(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 import msgspec
@@ -67,16 +67,37 @@ class Call:
     """
 
     __slots__ = (
-        "_drained", "assembler", "deadline_ns", "encoding", "ended", "expired", "head", "headed", "id", "inbox",
-        "message", "method", "offset", "out", "started", "tail", "task",
-    )  # fmt: skip
+        "_drained",
+        "age",
+        "assembler",
+        "charged",
+        "coding",
+        "deadline_ns",
+        "encoding",
+        "ended",
+        "expired",
+        "head",
+        "headed",
+        "id",
+        "inbox",
+        "message",
+        "method",
+        "offset",
+        "out",
+        "started",
+        "tail",
+        "task",
+    )
 
     head: Head
     method: Method
 
     def __init__(self) -> None:
         self.id = 0
-        self.encoding: bytes | None = None
+        self.age = 0  # in looks of the watchdog, while it waits for bytes to come or to leave
+        self.charged = 0  # bytes of the worker's budget that it holds
+        self.encoding: bytes | None = None  # how compressed messages come
+        self.coding: str | None = None  # how its answer may be compressed
         self.ended = False
         self.expired = False
         self.headed = False
@@ -105,12 +126,16 @@ class Call:
 
 
 class Inbox(AsyncIterator[bytes]):
-    """The messages of a stream, in order, as its handler's iterator. Bounded: reading gives credit."""
+    """The messages of a stream, in order, as its handler's iterator. Bounded: reading gives credit.
 
-    __slots__ = ("_call", "_debt", "_error", "_held", "_messages", "_waiter", "_wire", "ended")
+    ``on_read`` hears of every message that the handler takes, and its size.
+    """
 
-    def __init__(self, wire: Wire, call: Call) -> None:
+    __slots__ = ("_call", "_debt", "_error", "_held", "_messages", "_on_read", "_waiter", "_wire", "ended")
+
+    def __init__(self, wire: Wire, call: Call, on_read: Callable[[Call, int], None]) -> None:
         self._wire = wire
+        self._on_read = on_read
         self._call = call
         self._messages: collections.deque[bytes] = collections.deque()
         self._held = 0
@@ -146,6 +171,7 @@ class Inbox(AsyncIterator[bytes]):
             await self._waiter
         message = self._messages.popleft()
         self._held -= len(message)
+        self._on_read(self._call, len(message))
         if self._debt and self._held <= _HIGH_WATER:
             debt, self._debt = self._debt, 0
             self._wire.credit(self._call, debt)

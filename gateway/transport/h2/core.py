@@ -55,6 +55,7 @@ __all__ = [
     "H2StreamError",
     "H2Streams",
     "HeaderMap",
+    "goaway",
     "is_preface",
     "open_core",
 ]
@@ -99,3 +100,8 @@ def open_core(limits: Limits) -> H2Streams:
 def is_preface(data: bytes) -> bool | None:
     """True if ``data`` opens an HTTP/2 connection, False if it never will, None while it is too short to tell."""
     return H2Codec.match_preface(data)
+
+
+def goaway(last_stream_id: int, reason: H2Reason, text: bytes) -> bytes:
+    """Return a GOAWAY frame that says why: gRPC clients read ``too_many_pings`` and ping less."""
+    return H2Codec("server").serialize_go_away(last_stream_id, int(reason), text)

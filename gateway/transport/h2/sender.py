@@ -10,10 +10,18 @@ import asyncio
 import collections
 from collections.abc import Callable
 
-from gateway.transport import headers
+from gateway.transport import compression, headers
 from gateway.transport.framing import frame
 from gateway.transport.h2.calls import Call
-from gateway.transport.h2.core import H2_FLAG_CAPACITY, H2_FLAG_CONN_DONE, H2Reason, H2SendVerdict, H2Streams, HeaderMap
+from gateway.transport.h2.core import (
+    H2_FLAG_CAPACITY,
+    H2_FLAG_CONN_DONE,
+    H2Reason,
+    H2SendVerdict,
+    H2Streams,
+    HeaderMap,
+    goaway,
+)
 from gateway.transport.seam import Answer, Refused
 
 _CONTENT_TYPE = ("content-type", b"application/grpc")
@@ -24,30 +32,44 @@ _HANDLED = H2_FLAG_CAPACITY | H2_FLAG_CONN_DONE
 
 
 class Sender:
-    """The ``calls.Wire`` of one connection. ``on_end`` hears of each call that is over: answered, and its task done."""
+    """The ``calls.Wire`` of one connection.
+
+    ``on_end`` hears of each call that is over (answered, and its task done), ``on_done`` when the connection is.
+    Answers of at least ``compress_min_bytes`` are compressed for callers who accept it; 0 never.
+    """
 
     def __init__(
-        self, core: H2Streams, transport: asyncio.Transport, on_end: Callable[[Call], None], on_done: Callable[[], None]
+        self,
+        core: H2Streams,
+        transport: asyncio.Transport,
+        *,
+        compress_min_bytes: int,
+        on_end: Callable[[Call], None],
+        on_done: Callable[[], object],
     ) -> None:
         self._core = core
         self._transport = transport
         self._on_end = on_end
         self._on_done = on_done
         self._call_soon = asyncio.get_running_loop().call_soon
+        self._compress_min_bytes = compress_min_bytes
         self._due = False
         self._turn = False  # the connection's window moved on to the next call in line
         self.paused = False
+        self.spoke = False  # anything was sent for a call since someone last looked
 
     def answer(self, call: Call, answer: Answer) -> None:
         if call.ended:
             return
-        core = self._core
-        if core.send_response_head(call.id, 200, _HEAD, False).stopped is not None:
+        core, body = self._core, answer.body
+        coding = call.coding if self._compress_min_bytes and len(body) >= self._compress_min_bytes else None
+        head = _HEAD if coding is None else HeaderMap([_CONTENT_TYPE, ("grpc-encoding", coding)])
+        if core.send_response_head(call.id, 200, head, False).stopped is not None:
             self.gone(call)
             return
-        call.ended = call.headed = True
+        call.ended = call.headed = self.spoke = True
         tail = HeaderMap([_STATUS_OK, *headers.wire(answer.trailers)]) if answer.trailers else _OK
-        data = frame(answer.body)
+        data = frame(body) if coding is None else frame(compression.compress(coding, body), compressed=True)
         verdict = core.send_data(call.id, data, 0, False)
         if verdict.done and verdict.stopped is None and not verdict.flags & _HANDLED:
             self._close_stream(call, tail)
@@ -60,7 +82,7 @@ class Sender:
     def refuse(self, call: Call, refused: Refused) -> None:
         if call.ended:
             return
-        call.ended = True
+        call.ended = self.spoke = True
         fields = headers.status(refused)
         if call.headed:
             call.tail = HeaderMap(fields)
@@ -76,6 +98,7 @@ class Sender:
             return True
         if call.out is None:
             call.out = collections.deque()
+        self.spoke = True
         call.out.append(frame(message))
         self.pump(call)
         self.wake()
@@ -101,9 +124,9 @@ class Sender:
         self.after(self._core.release_capacity(call.id, size))
         self.wake()
 
-    def reset(self, call: Call, reason: H2Reason) -> None:
-        """Abort the stream. For peers that cannot be told otherwise."""
-        self.after(self._core.reset_stream(call.id, int(reason)).flags)
+    def reset(self, call: Call) -> None:
+        """Abort the stream, for a peer that cannot be told otherwise."""
+        self.after(self._core.reset_stream(call.id, int(H2Reason.CANCEL)).flags)
         self.gone(call)
         self.wake()
 
@@ -130,6 +153,18 @@ class Sender:
         tail, call.tail = call.tail, None
         if tail is not None:
             self._close_stream(call, tail)
+
+    def goodbye(self, reason: H2Reason, text: bytes) -> None:
+        """End the connection, and say why."""
+        self.flush()
+        if not self._transport.is_closing():
+            self._transport.write(goaway(self._core.last_processed_id, reason, text))
+            self._transport.close()
+
+    def close(self) -> None:
+        """Write what is ready and close the socket."""
+        self.flush()
+        self._transport.close()
 
     def after(self, flags: int) -> None:
         """Do what the core asks for after a step."""
@@ -183,6 +218,8 @@ class Sender:
             call.offset = 0
         else:
             call.offset += verdict.sent
+        if verdict.sent:
+            call.age = 0
         self.after(verdict.flags)
         return verdict.done or verdict.sent > 0
 

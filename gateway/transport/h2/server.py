@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
-from gateway.transport.h2.calls import Method
-from gateway.transport.h2.connection import Connection, Shared
+from gateway.transport.h2.connection import Connection
+from gateway.transport.h2.shared import Shared
 from gateway.transport.seam import Limits, Methods
 from gateway.transport.tls import ServerTls
 from gateway.transport.watchdog import Watchdog
 
 _DEFAULT = Limits()
 _TICK_S = 0.02
+_TICKS_PER_LOOK = 25  # connections and slow bodies are looked at twice a second
 _BACKLOG = 1024
 _LAST_WORDS_S = 5.0  # for cancelled handlers to write their records
 
 
 class H2Transport:
-    """Serves a method table over HTTP/2. See ``seam.Transport`` for the contract."""
+    """Serves a method table over HTTP/2. See ``seam.Transport`` for the contract.
+
+    Answers of at least ``compress_min_bytes`` are compressed for callers who accept it; 0 never.
+    """
 
     def __init__(
         self,
         limits: Limits = _DEFAULT,
         tls: ServerTls | None = None,
         *,
+        compress_min_bytes: int = 0,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._limits = limits
+        self._compress_min_bytes = compress_min_bytes
         self._tls = tls
         self._clock_ns = clock_ns
         self._server: asyncio.Server | None = None
         self._watchdog = Watchdog(self._look, _TICK_S)
+        self._live: set[Connection] = set()
+        self._ticks = 0
         self._shared: Shared
 
     async def start(self, methods: Methods, *, host: str, port: int) -> int:
-        shared = Shared(_by_path(methods), self._limits, self._clock_ns)
+        shared = Shared(methods, self._limits, compress_min_bytes=self._compress_min_bytes, clock_ns=self._clock_ns)
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(shared),
+            lambda: Connection(shared, self._live),
             host,
             port,
             reuse_port=True,
@@ -55,31 +64,28 @@ class H2Transport:
             return
         server, self._server = self._server, None
         server.close()
-        live = self._shared.live
-        for connection in tuple(live):
-            connection.drain()
+        for connection in tuple(self._live):
+            connection.drain(grace_s)
         await self._emptied(grace_s)
-        ending = [task for connection in tuple(live) for task in connection.abort()]
+        ending = [task for connection in tuple(self._live) for task in connection.abort()]
         if ending:
             await asyncio.wait(ending, timeout=_LAST_WORDS_S)
-        for connection in tuple(live):
+        for connection in tuple(self._live):
             connection.close()
         await self._emptied(1.0)
         self._watchdog.stop()
 
     async def _emptied(self, within_s: float) -> None:
         """Return when no connection is left, or after ``within_s``."""
-        closing = [connection.lost for connection in self._shared.live]
+        closing = [connection.lost for connection in self._live]
         if closing:
             await asyncio.wait(closing, timeout=within_s)
 
     def _look(self) -> None:
         now = self._clock_ns()
-        late = [(call, owner) for call, owner in self._shared.timed.items() if (call.deadline_ns or 0) <= now]
-        for call, connection in late:
-            connection.expire(call)
-
-
-def _by_path(methods: Methods) -> dict[str, Method]:
-    table = {f"/{name}": Method(name, unary=handler) for name, handler in methods.unary.items()}
-    return table | {f"/{name}": Method(name, stream=handler) for name, handler in methods.stream.items()}
+        self._shared.expire(now)
+        self._ticks = (self._ticks + 1) % _TICKS_PER_LOOK
+        if not self._ticks:
+            looks = math.ceil(self._limits.body_s / (_TICK_S * _TICKS_PER_LOOK))
+            for connection in tuple(self._live):
+                connection.look(now, looks)

@@ -1,0 +1,198 @@
+"""What arrives on one connection becomes calls: heads are judged, bodies become messages, handlers start.
+
+Nothing here waits. Limits hold before a byte is kept: a message is refused by its prefix.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.errors import Code
+from gateway.transport import compression, request
+from gateway.transport.framing import Assembler, whole_message
+from gateway.transport.h2.calls import Call, Inbox, run_stream, run_unary, stopped
+from gateway.transport.h2.core import H2FrameHeaders
+from gateway.transport.h2.sender import Sender
+from gateway.transport.h2.shared import Shared
+from gateway.transport.seam import Head, Refused
+
+_ONE_MESSAGE = "a unary call takes exactly one message: "
+_TASKS_PER_STREAM = 2  # handlers that still run after their stream was reset count against the connection
+_TOO_MANY = "too many cancelled calls are still ending on this connection: try again later"
+_RETRY_SOON = (("grpc-retry-pushback-ms", b"1000"),)
+
+
+class Intake:
+    """Opens and ends the calls of one connection. ``peer`` and ``certificate`` are those of its socket.
+
+    ``calls`` are those whose answer is not on its way yet, or whose handler still runs.
+    """
+
+    def __init__(self, shared: Shared, sender: Sender, *, peer: str, certificate: bytes) -> None:
+        self._shared = shared
+        self._methods = shared.methods
+        self._max_message_bytes = shared.limits.max_message_bytes
+        self._max_metadata_bytes = shared.limits.max_metadata_bytes
+        self._max_calls = _TASKS_PER_STREAM * shared.limits.max_streams
+        self._sender = sender
+        self._peer = peer
+        self._certificate = certificate
+        self.calls: set[Call] = set()
+        self._create_task = asyncio.get_running_loop().create_task
+
+    def open(self, call: Call, frame: H2FrameHeaders) -> None:
+        """The head has come. A unary call now waits for its message; a stream's handler starts at once."""
+        if len(self.calls) >= self._max_calls:
+            self._sender.refuse(call, Refused(Code.RESOURCE_EXHAUSTED, _TOO_MANY, _RETRY_SOON))
+            return
+        self.calls.add(call)
+        if frame.method != "POST":
+            self._sender.respond(call, 405, b"use POST")
+            return
+        if not request.is_grpc(frame.headers.get("content-type")):
+            self._sender.respond(call, 415, b"send content-type application/grpc")
+            return
+        try:
+            self._judge(call, frame)
+        except Refused as refused:
+            self._sender.refuse(call, refused)
+            return
+        if call.deadline_ns is not None:
+            self._shared.timed[call] = self.expire
+        handler = call.method.stream
+        if handler is not None:
+            call.inbox = Inbox(self._sender, call, self.consumed)
+            call.task = self._create_task(run_stream(self._sender, call, handler, call.inbox))
+
+    def body(self, call: Call, payload: bytes, last: bool) -> None:
+        """Bytes have come; ``last`` when none will follow."""
+        inbox = call.inbox
+        if inbox is None:
+            self._sender.credit(call, len(payload))
+        else:
+            inbox.arrived(len(payload))
+        if call.ended or (inbox is not None and inbox.ended):
+            return
+        if last and call.assembler is None and inbox is None and len(payload) <= self._max_message_bytes:
+            call.message = whole_message(payload)
+            if call.message is not None:
+                return
+        try:
+            self._assemble(call, payload)
+        except Refused as refused:
+            self._fail(call, refused)
+
+    def end(self, call: Call) -> None:
+        """The caller has said all: a unary handler starts, a stream's iterator ends."""
+        if call.ended:
+            return
+        if call.assembler is not None and call.assembler.unfinished:
+            self._fail(call, Refused(Code.INTERNAL, "the body ends inside a message"))
+        elif call.inbox is not None:
+            call.inbox.end()
+        elif call.message is None:
+            self._fail(call, Refused(Code.UNIMPLEMENTED, f"{_ONE_MESSAGE}none came"))
+        else:
+            body, call.message = call.message, None
+            handler = call.method.unary
+            assert handler is not None  # noqa: S101  # a method that opened no inbox is unary
+            call.task = self._create_task(run_unary(self._sender, call, handler, body))
+
+    def forget(self, call: Call) -> None:
+        """The call is over: answered or gone, and its handler has ended."""
+        self.calls.discard(call)
+        if call.deadline_ns is not None:
+            self._shared.timed.pop(call, None)
+        if call.charged:
+            self.consumed(call, call.charged)
+
+    def consumed(self, call: Call, size: int) -> None:
+        """The handler has taken a message of ``size`` bytes, which leaves the budget."""
+        size = min(size, call.charged)  # a message may have grown by decompression
+        call.charged -= size
+        self._shared.budget.give(size)
+
+    def look(self, max_looks: int) -> None:
+        """End the calls that waited more than ``max_looks`` looks for their body, or for room in the window."""
+        for call in tuple(self.calls):
+            if call.task is None or call.out:
+                call.age += 1
+                if call.age <= max_looks:
+                    continue
+                if call.out:
+                    self._sender.reset(call)
+                else:
+                    self._sender.refuse(call, Refused(Code.DEADLINE_EXCEEDED, "the request took too long to arrive"))
+
+    def expire(self, call: Call) -> None:
+        """The call's deadline has passed: stop its handler, and say so once that has ended."""
+        self._shared.timed.pop(call, None)
+        if call.out or call.tail is not None:
+            self._sender.reset(call)  # answered, but the caller's window does not open
+        else:
+            call.expired = True
+            self.stop(call)
+
+    def stop(self, call: Call) -> None:
+        """End a call that may still be told why: by its handler if one runs, else at once."""
+        if call.ended:
+            return
+        task = call.task
+        if task is not None:
+            task.cancel()
+            if call.started:
+                return
+            call.task = None  # cancelled before its first step: the task will tell nobody
+        self._sender.refuse(call, stopped(call))
+
+    def gone(self, call: Call) -> None:
+        """The caller is gone: drop what was for it and stop its handler."""
+        if call.task is not None:
+            call.task.cancel()
+            if not call.started:
+                call.task = None
+        self._sender.gone(call)
+
+    def _judge(self, call: Call, frame: H2FrameHeaders) -> None:
+        fields = request.read(frame.headers.items(), self._max_metadata_bytes)
+        method = self._methods.get(frame.path or "")
+        if method is None:
+            raise Refused(Code.UNIMPLEMENTED, f"unknown method {(frame.path or '')[:200]}")
+        if fields.timeout_ns is not None:
+            call.deadline_ns = self._shared.clock_ns() + fields.timeout_ns
+        call.method = method
+        call.encoding = fields.encoding
+        call.coding = compression.choose(fields.accepted)
+        call.head = Head(
+            method=method.name,
+            metadata=fields.metadata,
+            deadline_ns=call.deadline_ns,
+            peer=self._peer,
+            certificate=self._certificate,
+        )
+
+    def _assemble(self, call: Call, payload: bytes) -> None:
+        limit = self._max_message_bytes
+        if not self._shared.budget.take(len(payload)):
+            text = "the server holds too many unfinished requests: try again later"
+            raise Refused(Code.RESOURCE_EXHAUSTED, text, _RETRY_SOON)
+        call.charged += len(payload)
+        if call.assembler is None:
+            call.assembler = Assembler(limit)
+        for compressed, message in call.assembler.feed(payload):
+            self._message(call, compression.decompress(call.encoding, message, limit) if compressed else message)
+
+    def _message(self, call: Call, message: bytes) -> None:
+        if call.inbox is not None:
+            call.inbox.put(message)
+        elif call.message is None:
+            call.message = message
+        else:
+            raise Refused(Code.UNIMPLEMENTED, f"{_ONE_MESSAGE}a second one came")
+
+    def _fail(self, call: Call, refused: Refused) -> None:
+        call.assembler = call.message = None
+        if call.inbox is not None:
+            call.inbox.end(refused)  # the handler ends with it, once it has read what came before
+        else:
+            self._sender.refuse(call, refused)

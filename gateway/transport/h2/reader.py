@@ -1,0 +1,154 @@
+"""The frames of one connection: each is one step of the core, and what follows from it.
+
+Plain code: a reset cancels its handler the moment the frame is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from gateway.transport.h2 import core as h2
+from gateway.transport.h2.calls import Call
+from gateway.transport.h2.intake import Intake
+from gateway.transport.h2.sender import Sender
+from gateway.transport.lifetime import Lifetime, Verdict
+
+_PROTOCOL_ERROR = int(h2.H2Reason.PROTOCOL_ERROR)
+
+
+class Reader:
+    """Takes what the socket gives. A peer that breaks the protocol gets GOAWAY with the reason, and the end.
+
+    ``on_ack`` hears that the peer has answered a ping of ours, as it does when it has seen our GOAWAY.
+    """
+
+    def __init__(
+        self,
+        core: h2.H2Streams,
+        sender: Sender,
+        intake: Intake,
+        lifetime: Lifetime,
+        *,
+        on_ack: Callable[[], None],
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._core = core
+        self._sender = sender
+        self._intake = intake
+        self._lifetime = lifetime
+        self._on_ack = on_ack
+        self._clock_ns = clock_ns
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._fresh: list[int] = []
+
+    def receive(self, data: bytes) -> None:
+        """Take the next bytes, the preface included."""
+        try:
+            for frame in self._core.receive(data):
+                try:
+                    self._dispatch(frame)
+                except h2.H2StreamError as error:
+                    self._stream_failed(error)
+            self._sender.after(self._core.maybe_goaway_reply())
+        except h2.H2Error as error:
+            reason = error.args[0] if error.args and isinstance(error.args[0], int) else _PROTOCOL_ERROR
+            self._core.send_goaway(reason)
+            self._sender.close()
+        self._sender.wake()
+
+    def _dispatch(self, frame: h2.Frame) -> None:
+        if isinstance(frame, h2.H2FrameData):
+            self._data(frame)
+        elif isinstance(frame, h2.H2FrameHeaders):
+            self._headers(frame)
+        elif isinstance(frame, h2.H2FrameWindowUpdate):
+            self._window(self._core.recv_window_update(frame))
+        elif isinstance(frame, h2.H2FrameRstStream):
+            reset = self._core.recv_reset(frame)
+            if reset is not None:
+                self._intake.gone(cast("Call", reset[0]))
+                self._sender.after(reset[3])
+        elif isinstance(frame, h2.H2FramePing):
+            self._ping(frame)
+        elif isinstance(frame, h2.H2FrameSettings):
+            self._settings(frame)
+        elif isinstance(frame, h2.H2FrameGoAway):
+            aborted, flags = self._core.recv_go_away(frame)
+            for call, _ in aborted:
+                self._intake.gone(cast("Call", call))
+            self._sender.after(flags)
+        elif isinstance(frame, h2.H2FrameStreamError):
+            raise h2.H2StreamError(frame.stream_id, frame.error_code, "library")
+
+    def _headers(self, frame: h2.H2FrameHeaders) -> None:
+        call = Call()
+        verdict = self._core.recv_headers(frame, call)
+        if verdict.kind == h2.H2_HEADERS_OPENED:
+            call.id = verdict.stream_id
+            if not self._fresh:
+                self._call_soon(self._accept)
+            self._fresh.append(call.id)
+            self._intake.open(call, frame)
+            if verdict.eof:
+                self._intake.end(call)
+        elif verdict.kind == h2.H2_HEADERS_TRAILERS:
+            self._intake.end(cast("Call", verdict.handle))
+        if verdict.flags:
+            self._sender.after(verdict.flags)
+
+    def _accept(self) -> None:
+        """Tell the core that we looked; streams that were reset before count as a rapid reset, and it ends those."""
+        fresh, self._fresh = self._fresh, []
+        for stream_id in fresh:
+            self._core.accepted(stream_id)
+
+    def _data(self, frame: h2.H2FrameData) -> None:
+        verdict = self._core.recv_data(frame)
+        call = cast("Call | None", verdict.handle)
+        if call is not None:
+            payload = verdict.payload
+            if payload is not None:
+                if verdict.budgeted:
+                    self._core.release_data_frame(call.id, len(payload))
+                self._intake.body(call, payload, verdict.eof)
+            if verdict.eof:
+                self._intake.end(call)
+        if verdict.flags:
+            self._sender.after(verdict.flags)
+
+    def _ping(self, frame: h2.H2FramePing) -> None:
+        self._sender.after(self._core.recv_ping(frame))
+        if not frame.ack:
+            self._judge(self._lifetime.ping(self._clock_ns(), spoke=self._take_spoke()), b"too_many_pings")
+        else:
+            self._on_ack()
+
+    def _settings(self, frame: h2.H2FrameSettings) -> None:
+        _, waiting, flags = self._core.recv_settings(frame)
+        self._window(waiting)
+        self._sender.after(flags)
+        if not frame.ack:
+            self._judge(self._lifetime.settings(spoke=self._sender.spoke), b"too_many_settings")
+
+    def _window(self, waiting: list[object]) -> None:
+        for call in waiting:
+            self._sender.pump(cast("Call", call))
+
+    def _take_spoke(self) -> bool:
+        spoke, self._sender.spoke = self._sender.spoke, False
+        return spoke
+
+    def _judge(self, verdict: Verdict, text: bytes) -> None:
+        if verdict is Verdict.CLOSE:
+            self._sender.goodbye(h2.H2Reason.ENHANCE_YOUR_CALM, text)
+
+    def _stream_failed(self, error: h2.H2StreamError) -> None:
+        stream_id, reason, initiator = error.args
+        if initiator == "remote":
+            return
+        verdict = self._core.reset_on_error(stream_id, reason)
+        if verdict.handle is not None:
+            self._intake.gone(cast("Call", verdict.handle))
+        self._sender.after(verdict.flags)
