@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gateway import __version__
-from gateway.cli import config, keys, serve
+from gateway.cli import client, config, demo, keys, ledger, serve, usage
 
 
 def build() -> typer.Typer:
@@ -20,8 +20,16 @@ def build() -> typer.Typer:
     app.command("serve", epilog="Example: gateway serve --models examples/models --policies policies --data data")(
         serve.serve_command
     )
+    app.command("predict", epilog="Example: gateway predict diabetes --input features=@rows.npy --key $KEY")(
+        client.predict
+    )
+    app.command("models", epilog="Example: gateway models --url localhost:8001 --key $KEY")(client.models)
+    app.command("probe", epilog="Example: gateway probe --url localhost:8001")(client.probe)
+    app.add_typer(ledger.app, name="ledger")
+    app.add_typer(usage.app, name="usage")
     app.add_typer(keys.app, name="keys")
     app.add_typer(config.app, name="config")
+    app.command("demo", epilog="Example: gateway demo --once")(demo.demo)
     app.command("version", epilog="Example: gateway version")(version)
     return app
 
