@@ -6,6 +6,7 @@ from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.observer.cells import Counter
+from gateway.observer.exporters import Exporter
 from gateway.observer.openmetrics import Family, Gauge
 from gateway.observer.state import WorkerState
 
@@ -136,3 +137,17 @@ def observer_gauges(
         help="When the observer started.",
         cells={(): start_us / 1e6},
     )
+
+
+def delivery_counters(exporters: Sequence[Exporter]) -> Iterator[Counter]:
+    """What each exporter delivered and dropped, and what it counts besides."""
+    delivered = Counter("gateway_telemetry_delivered", "Items that a receiver took, since the start.", ("signal",))
+    dropped = Counter(
+        "gateway_telemetry_dropped", "Items skipped as too old or refused for good, since the start.", ("signal",)
+    )
+    for exporter in exporters:
+        delivered.add((exporter.name,), exporter.delivered)
+        dropped.add((exporter.name,), exporter.dropped)
+    yield from (delivered, dropped)
+    for exporter in exporters:
+        yield from exporter.families()

@@ -14,15 +14,18 @@ from typing import TypeAlias
 from starlette.routing import BaseRoute
 
 from gateway.ledger.follower import Follower, follow
+from gateway.ledger.record import Record
 from gateway.observer import state
+from gateway.observer.exporters import Exporter, trace_exporter
 from gateway.observer.folds import MetricsFold, UsageFold
 from gateway.observer.followers import FoldFollower
-from gateway.observer.gauges import WorkerCounters, observer_gauges, worker_gauges
+from gateway.observer.gauges import WorkerCounters, delivery_counters, observer_gauges, worker_gauges
 from gateway.observer.http import admin_app, admin_server, listen
 from gateway.observer.lag import Lookout
 from gateway.observer.metrics import Metrics
 from gateway.observer.openmetrics import Family, render
 from gateway.observer.readiness import Readiness, judge
+from gateway.observer.sampling import Policy
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ Step: TypeAlias = Callable[[], Awaitable[None] | None]
 
 POLL_S = 0.1
 STEP_S = 1.0
+LAST_SENDING_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +47,19 @@ class Settings:
     config: Mapping[str, object] = field(default_factory=dict)
     max_tenants: int = 200
     tenants: tuple[str, ...] = ()
+    sampling: Policy = Policy()  # noqa: RUF009 - frozen
+    max_lag_s: int = 86_400
 
 
 class Observer:
     """One per gateway, in its own process and loop. Its projections live in ``data/observer``.
 
-    ``followers`` run with ours, in one thread; each of ``exporters`` runs alone, for it may wait for a network.
+    ``followers`` run with ours, in one thread; what sends elsewhere runs alone, for it waits for a network.
     ``steps`` are called once a second on the loop; one that raises is logged and called again. ``families`` adds
-    to a scrape, ``routes`` to the HTTP. Clocks: ``clock_us`` is the wall's, ``clock_ns`` monotonic.
+    to a scrape, ``routes`` to the HTTP. ``environ`` holds the ``OTEL_*`` variables. Clocks: ``clock_us`` is the
+    wall's, ``clock_ns`` monotonic.
+
+    Raises: ValueError that names a variable in ``environ`` which cannot be used.
     """
 
     def __init__(
@@ -61,7 +70,7 @@ class Observer:
         clock_us: Callable[[], int],
         clock_ns: Callable[[], int],
         followers: Sequence[Follower] = (),
-        exporters: Sequence[Follower] = (),
+        environ: Mapping[str, str] | None = None,
         steps: Sequence[Step] = (),
         families: Callable[[], Sequence[Family]] = tuple,
         routes: Sequence[BaseRoute] = (),
@@ -73,15 +82,31 @@ class Observer:
         self._steps = steps
         self._families = families
         self._routes = routes
-        self._exporters = exporters
         self._start_us = 0
         folder = data / "observer"
         self._metrics = Metrics(max_tenants=settings.max_tenants, tenants=settings.tenants)
         self._counting = FoldFollower("metrics", MetricsFold(self._metrics), folder / "metrics.db", clock_ns=clock_ns)
         self._usage = FoldFollower("usage", UsageFold(), folder / "usage.db", clock_ns=clock_ns)
         self._followers = (self._counting, self._usage, *followers)
+        self._exporters = self._built(environ or {})
         self._workers = WorkerCounters()
         self._lookout = Lookout(self._ledger, clock_us)
+
+    def _built(self, environ: Mapping[str, str]) -> list[Exporter]:
+        traces = trace_exporter(
+            self._data,
+            environ,
+            self._settings.sampling,
+            version=self._settings.version.get("version", ""),
+            kept=self._exemplify,
+            clock_us=self._clock_us,
+            max_lag_us=self._settings.max_lag_s * 1_000_000,
+        )
+        return [exporter for exporter in (traces,) if exporter is not None]
+
+    def _exemplify(self, record: Record) -> None:
+        with self._counting.lock:
+            self._metrics.exemplify(record)
 
     async def run(self, stop: asyncio.Event, ready: Callable[[int], None] = lambda port: None) -> None:
         """Serve and follow until ``stop`` is set, then fold what is left, commit and close.
@@ -98,13 +123,15 @@ class Observer:
                 for exporter in self._exporters:
                     tasks.create_task(follow(self._ledger, [exporter], stop=stop, poll_s=POLL_S))
                 tasks.create_task(self._run_steps(stop))
+                tasks.create_task(self._stop_exporters(stop))
                 ready(listener.getsockname()[1])
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             stack.callback(self._lookout.close)
-            for own in (self._counting, self._usage):
+            owned: tuple[FoldFollower | Exporter, ...] = (self._counting, self._usage, *self._exporters)
+            for own in owned:
                 own.open(self._lookout.size)
                 stack.callback(own.close)
             yield
@@ -123,6 +150,13 @@ class Observer:
         await stop.wait()
         server.should_exit = True
         await serving
+
+    async def _stop_exporters(self, stop: asyncio.Event) -> None:
+        """After ``stop`` they have a moment for what is left; a receiver that hangs must not hold up the exit."""
+        await stop.wait()
+        await asyncio.sleep(LAST_SENDING_S if self._exporters else 0)
+        for exporter in self._exporters:
+            exporter.stop()
 
     async def _run_steps(self, stop: asyncio.Event) -> None:
         """Each second, and once more after ``stop``."""
@@ -166,6 +200,7 @@ class Observer:
                         version=self._settings.version,
                         start_us=self._start_us,
                     ),
+                    *delivery_counters(self._exporters),
                     *self._families(),
                 ],
                 openmetrics=openmetrics,
