@@ -23,9 +23,9 @@ from gateway.policy.cache import DecisionCache
 from gateway.policy.findings import PolicyInvalid
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.schema import Gateway
+from gateway.rpc.model_config import parse as parse_model_config
 from gateway.serving.manager import Manager
 from gateway.serving.onnx import OnnxRuntime
-from gateway.serving.settings import ModelSettings
 from gateway.serving.sources import DirectorySource
 from gateway.transport.grpcio import GrpcioTransport
 from gateway.transport.h2 import H2Transport
@@ -90,7 +90,7 @@ async def models(config: Config) -> Runtime:
     runtime = OnnxRuntime(executor=executor)
     source = DirectorySource(
         config.models.dirs,
-        parse=lambda text: ModelSettings(),
+        parse=parse_model_config,
         make=runtime.loader,
         poll_s=config.models.poll_s if config.models.mode == "poll" else 0.0,
     )

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from gateway.errors import ModelNotFound
 from gateway.rpc import actions
 from gateway.rpc.governed import Asked, Governed
+from gateway.rpc.model_config_answer import render
 from gateway.rpc.models import Models, ready_versions
 from gateway.serving.spec import TensorSpec
 from gateway.transport.seam import Unary
-from gateway.types import ModelRef
+from gateway.types import ModelRef, Permit, ServableId
 from gateway.v1 import inference as v1
 
 PLATFORM = "onnxruntime_onnx"
@@ -43,6 +44,10 @@ def server_methods(
     def metadata(_: Asked[v1.ServerMetadataRequest]) -> v1.ServerMetadataResponse:
         return v1.ServerMetadataResponse(name=name, version=version, extensions=extensions)
 
+    def model_config(asked: Asked[v1.ModelConfigRequest]) -> v1.ModelConfigResponse:
+        id_ = permitted(asked.permit)
+        return v1.ModelConfigResponse(config=render(models.servable(id_).settings, id_.name))
+
     def model_metadata(asked: Asked[v1.ModelMetadataRequest]) -> v1.ModelMetadataResponse:
         return describe(models, asked)
 
@@ -50,6 +55,7 @@ def server_methods(
         "ModelReady": governed.unary(actions.MODEL_READY, v1.ModelReadyRequest, model_ready, ref=named, resolve=False),
         "ServerMetadata": governed.unary(actions.SERVER_METADATA, v1.ServerMetadataRequest, metadata),
         "ModelMetadata": governed.unary(actions.MODEL_METADATA, v1.ModelMetadataRequest, model_metadata, ref=named),
+        "ModelConfig": governed.unary(actions.MODEL_CONFIG, v1.ModelConfigRequest, model_config, ref=named),
     }
     if public_health:
         table["ServerLive"] = governed.public(v1.ServerLiveRequest, lambda _: live())
@@ -67,11 +73,16 @@ def named(
     return ModelRef(request.name, request.version)
 
 
+def permitted(permit: Permit) -> ServableId:
+    """The model that ``permit`` is about. Raises: ModelNotFound when it names none."""
+    if permit.servable is None:
+        raise ModelNotFound("Request for unknown model: none was named")
+    return permit.servable
+
+
 def describe(models: Models, asked: Asked[v1.ModelMetadataRequest]) -> v1.ModelMetadataResponse:
     """The metadata of the permitted model; all its ready versions unless one was asked for."""
-    servable = asked.permit.servable
-    if servable is None:
-        raise ModelNotFound("model metadata needs a model name")
+    servable = permitted(asked.permit)
     signature = models.servable(servable).signature
     return v1.ModelMetadataResponse(
         name=servable.name,

@@ -6,7 +6,7 @@ import ctypes
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from gateway.serving.datatypes import Array
 from gateway.serving.model import ModelServable
 from gateway.serving.pace import SHORT_NS, Pace
 from gateway.serving.servable import Arrays, ModelUnloadable
-from gateway.serving.settings import ModelSettings
+from gateway.serving.settings import InstanceGroup, ModelSettings
 from gateway.serving.version_files import Contents
 from gateway.serving.warmup import attempt
 from gateway.types import ModelFacts, ServableId
@@ -111,6 +111,9 @@ class OnnxLoader:
 
     def _tried(self, model: OnnxModel, pace: Pace, default_rows: int) -> ModelServable:
         settings = complete(self.settings, model.inputs, model.outputs, default_rows)
+        if not settings.instance_groups:
+            here = InstanceGroup(name=self.id.name, count=self.runtime.instances, kind="cpu")
+            settings = replace(settings, instance_groups=(here,))
         model.select([tensor.name for tensor in settings.outputs])
         signature = signature_of(self.id.name, settings)
         trial = attempt(model, signature.inputs, settings.max_batch_size, pace, self.runtime.clock_ns)
@@ -128,7 +131,7 @@ class OnnxLoader:
             model=model,
             pace=pace,
             executor=self.runtime.executor,
-            instances=_instances(settings) or self.runtime.instances,
+            instances=_instances(settings),
             clock_ns=self.runtime.clock_ns,
         )
 

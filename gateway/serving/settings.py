@@ -98,6 +98,7 @@ class ModelSettings:
     (``intra_op_thread_count``, ...).
     ``accelerators`` are execution providers in order of preference. ``unsupported`` names what the file asks
     for and this server does not do (``sequence_batching``, ``ensemble_scheduling``, decoupled, ...).
+    ``given`` is the configuration as it was given, in the wire's own form, so that it can be answered whole.
     """
 
     name: str = ""
@@ -118,3 +119,4 @@ class ModelSettings:
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     response_cache: bool = False
     unsupported: tuple[str, ...] = ()
+    given: bytes = b""
