@@ -7,10 +7,9 @@ import asyncio
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 from serving_fakes import FakeLoader, FakeServable, FakeSource, PatientExecutor, PatientSleep, permit, settle
 
-from gateway.errors import ModelNotFound, ModelUnavailable
 from gateway.serving.lease import Lease
 from gateway.serving.manager import Manager
 from gateway.serving.version_policy import State
@@ -50,19 +49,21 @@ class Reloads(RuleBasedStateMachine):
             self.executor.finish(index % len(self.executor.waiting))
             self.run(settle())
 
-    @rule(target=deciding, version=st.sampled_from(["", "1", "2", "3"]))
-    def begin_a_call(self, version: str) -> ModelFacts | None:
-        try:
-            facts = self.manager.resolve(ModelRef("m", version))
-        except (ModelNotFound, ModelUnavailable):
-            return None
+    @rule(version=st.sampled_from(["1", "2"]), digest=st.uuids())
+    def reload_at_once(self, version: str, digest: object) -> None:
+        self.want([(version, str(digest))])
+        while self.executor.waiting:
+            self.finish_a_load(0)
+
+    @precondition(lambda self: self.manager.ready(ModelRef("m")))
+    @rule(target=deciding, pick=st.integers(0, 3))
+    def begin_a_call(self, pick: int) -> ModelFacts:
+        ready = ["", *[row.version for row in self.manager.index() if row.state is State.READY]]
         self.resolved += 1
-        return facts
+        return self.manager.resolve(ModelRef("m", ready[pick % len(ready)]))
 
     @rule(target=running, facts=consumes(deciding))
-    def lease_for_a_call(self, facts: ModelFacts | None) -> tuple[Lease, FakeServable] | None:
-        if facts is None:
-            return None
+    def lease_for_a_call(self, facts: ModelFacts) -> tuple[Lease, FakeServable]:
         lease = self.manager.lease(permit(facts.id))
         servable = lease.__enter__()
         assert isinstance(servable, FakeServable)
@@ -72,11 +73,10 @@ class Reloads(RuleBasedStateMachine):
         return lease, servable
 
     @rule(call=consumes(running))
-    def end_a_call(self, call: tuple[Lease, FakeServable] | None) -> None:
-        if call is not None:
-            call[0].__exit__(None, None, None)
-            self.leased.remove(call)
-            self.run(settle())
+    def end_a_call(self, call: tuple[Lease, FakeServable]) -> None:
+        call[0].__exit__(None, None, None)
+        self.leased.remove(call)
+        self.run(settle())
 
     @rule()
     def let_time_pass(self) -> None:
@@ -117,5 +117,5 @@ class Reloads(RuleBasedStateMachine):
         self.loop.close()
 
 
-Reloads.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Reloads.TestCase.settings = settings(max_examples=150, stateful_step_count=20, deadline=None)
 TestReloads = Reloads.TestCase
