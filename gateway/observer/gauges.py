@@ -56,7 +56,7 @@ def worker_gauges(states: Sequence[WorkerState], now_us: int) -> Iterator[Family
     yield _sum("gateway_inflight", "Calls in flight.", (s.inflight for s in live))
     yield _sum("gateway_queue_depth", "Calls waiting for a batch.", (s.queue_depth for s in live))
     loaded: Tally[tuple[str, ...]] = Tally(
-        (m.name, m.version, m.digest) for s in live for m in s.models if m.state == "AVAILABLE"
+        (m.name, m.version, m.digest) for s in live for m in s.models if m.state == "READY"
     )
     yield Gauge(
         name="gateway_model_loaded",

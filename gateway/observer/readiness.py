@@ -61,8 +61,8 @@ def judge(
 
 def _worker(state: WorkerState) -> list[Check]:
     prefix = f"worker-{state.worker}"
-    missing = [f"{m.name}:{m.version} is {m.state}" for m in state.models if m.state != "AVAILABLE"]
-    loaded = sum(m.state == "AVAILABLE" for m in state.models)
+    missing = [f"{m.name}:{m.version} is {m.state}" for m in state.models if m.state != "READY"]
+    loaded = sum(m.state == "READY" for m in state.models)
     models = f"{loaded} available" + (f"; {', '.join(missing)}" if missing else "")
     policy = state.policy
     refused = f"; a newer one was refused: {policy.error}" if policy.error else ""

@@ -16,7 +16,7 @@ STALE_US = 5_000_000
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
-    """One model version in a worker. ``state`` is the manager's word; "AVAILABLE" means that it serves."""
+    """One model version in a worker. ``state`` is the manager's word; "READY" means that it serves."""
 
     name: str
     version: str

@@ -27,7 +27,7 @@ def test_preparing_makes_every_folder_and_keeps_secrets(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a directory")
-    with pytest.raises(StartupError, match="is not writable: .*give another one with --data DIR"):
+    with pytest.raises(StartupError, match=r"is not writable: .*give another one with --data DIR"):
         DataDir(tmp_path / "data").prepare()
 
 

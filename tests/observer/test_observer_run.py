@@ -65,7 +65,7 @@ def write_state(data: Path, clock, **changes: object) -> None:
         "started_us": 1,
         "time_us": clock.now_us,
         "ready": True,
-        "models": (ModelState(name="credit", version="3", state="AVAILABLE", digest="sha256:ab"),),
+        "models": (ModelState(name="credit", version="3", state="READY", digest="sha256:ab"),),
         "policy": PolicyState(revision="r7"),
         "started": 5,
         "shed": {"overloaded": 2},
