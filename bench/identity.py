@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 import timeit
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
 from bench import machine
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.chain import Chain
+from gateway.identity.claims import ClaimRules
+from gateway.identity.jwks import KeySet
+from gateway.identity.jwt import Issuer, JwtTokens
 from gateway.identity.key_file import KeyFile
 from gateway.pipeline.counters import shared_counters
 from gateway.pipeline.masking import masked
@@ -53,6 +61,31 @@ def run(coroutine: Coroutine[object, object, object]) -> None:
     raise AssertionError("it waited")
 
 
+class Shown:
+    """A key set that is there."""
+
+    def __init__(self, jwk: dict[str, object]) -> None:
+        self.data = json.dumps({"keys": [jwk]}).encode()
+
+    async def fetch(self) -> bytes:
+        return self.data
+
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+RULES = ClaimRules(issuer="https://idp.example", audiences=frozenset({"gateway"}))
+JWK = {**ECAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "kid": "k"}
+ISSUER = Issuer(RULES, KeySet(Shown(JWK), now_s))
+
+
+def bearer() -> tuple[JwtTokens, str]:
+    """Tokens of one issuer, and a token of the usual size."""
+    now = int(now_s())
+    claims = {"iss": RULES.issuer, "aud": "gateway", "sub": "u", "tenant": "t", "iat": now, "exp": now + 3600}
+    groups = [f"group-{n}" for n in range(20)]
+    token = jwt.encode({**claims, "groups": groups}, KEY, "ES256", headers={"kid": "k"})
+    return JwtTokens([ISSUER], now_s), token
+
+
 def credentials(folder: Path) -> dict[str, Callable[[], object]]:
     file = KeyFile(folder / "keys.json", now_s)
     key = [file.create(id=f"app-{n}", tenant="t")[0] for n in range(100)][50]
@@ -60,7 +93,11 @@ def credentials(folder: Path) -> dict[str, Callable[[], object]]:
     keys.open()
     chain = Chain(keys=keys)
     shown = Credentials(authorization=f"Bearer {key}")
+    tokens, token = bearer()
+    run(tokens.prove(token))
     return {
+        "JWT, remembered": lambda: run(tokens.prove(token)),
+        "JWT, ES256 verified": lambda: run(JwtTokens([ISSUER], now_s).prove(token)),
         "API key, lookup": lambda: keys.prove(key),
         "API key, whole chain": lambda: run(chain.authenticate(shown)),
     }

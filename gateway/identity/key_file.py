@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.identity.names import name_defect
+from gateway.identity.names import group_defect, name_defect
 
 KEY_START = "gwk_"
 
@@ -67,9 +67,7 @@ def parse_keys(data: bytes, name: str) -> tuple[StoredKey, ...]:
     try:
         keys = msgspec.json.decode(data, type=_Document).keys
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise KeyFileError(
-            f"{name}: not a key file: {error}; restore it or remove it and create keys"
-        ) from error
+        raise KeyFileError(f"{name}: not a key file: {error}; restore it or remove it and create keys") from error
     seen: set[str] = set()
     for n, key in enumerate(keys):
         if defect := _defect(key):
@@ -81,9 +79,12 @@ def parse_keys(data: bytes, name: str) -> tuple[StoredKey, ...]:
 
 
 def _defect(key: StoredKey) -> str:
-    for field, value in (("id", key.id), ("tenant", key.tenant), *(("groups", g) for g in key.groups)):
-        if defect := name_defect(value):
-            return f"{field} {value!r}: {defect}"
+    for field, name in (("id", key.id), ("tenant", key.tenant)):
+        if defect := name_defect(name):
+            return f"{field} {name!r}: {defect}"
+    for group in key.groups:
+        if defect := group_defect(group):
+            return f"groups: {group!r}: {defect}"
     if len(key.prefix) != 8 or not key.prefix.isalnum() or not key.prefix.isascii():
         return f"prefix {key.prefix!r}: expected 8 letters or digits"
     if len(key.hash) != 64 or key.hash.strip("0123456789abcdef"):

@@ -76,9 +76,15 @@ def test_names_that_cannot_stand_in_records_are_refused(tmp_path: Path, name: st
     for arguments in ({"id": name, "tenant": "t"}, {"id": "a", "tenant": name}):
         with pytest.raises(KeyFileError, match="key not created"):
             key_file(tmp_path).create(**arguments)
-    with pytest.raises(KeyFileError, match="groups"):
-        key_file(tmp_path).create(id="a", tenant="t", groups=[name])
     assert key_file(tmp_path).read() == ()
+
+
+@pytest.mark.parametrize("group", ["", " a", "a\n", "\x00", "x" * 256])
+def test_groups_that_cannot_be_shown_are_refused(tmp_path: Path, group: str) -> None:
+    with pytest.raises(KeyFileError, match="groups"):
+        key_file(tmp_path).create(id="a", tenant="t", groups=[group])
+    _, stored = key_file(tmp_path).create(id="a", tenant="t", groups=["Domain Users", "Prüfer"])
+    assert stored.groups == ("Domain Users", "Prüfer")
 
 
 def entry(**changes: object) -> dict[str, object]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import traceback
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import pytest
@@ -15,13 +17,22 @@ from hypothesis import strategies as st
 from gateway.errors import Unauthenticated
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.chain import Chain
+from gateway.identity.jwt import JwtTokens
 from gateway.identity.key_file import KeyFile
 from gateway.types import Credentials
 
-SECRET = st.text(st.characters(codec="utf-8", exclude_characters=" "), min_size=12, max_size=80)
+SECRET = st.text(st.characters(codec="utf-8", exclude_characters=" "), max_size=80).map("Zq9Xw7-Kp3v8".__add__)
 SHAPE = st.sampled_from(
     ["{}", "Bearer {}", "Bearer gwk_{}", "Basic {}", "Bearer gwk_0123abcd_{}", "{} {}", "Bearer a.{}.c"]
 )
+
+
+class World(Protocol):
+    """See conftest."""
+
+    tokens: JwtTokens
+
+    def token(self, **changes: object) -> str: ...
 
 
 def texts_of(error: BaseException | None) -> list[str]:
@@ -55,6 +66,25 @@ async def test_a_refused_credential_is_never_repeated(secret: str, shape: str, a
         for visible in await seen(credentials, Path(folder)):
             assert secret not in visible
             assert repr(secret)[1:-1] not in visible
+
+
+async def test_no_part_of_a_token_is_in_refusals_or_logs(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    good = world.token(marker="Zq9Xw7-Kp3v8")
+    header, payload, signature = good.split(".")
+    bad = [f"{header}.{payload}.{signature[::-1]}", world.token(exp=1), world.token(aud="x"), world.token(sub=None)]
+    visible = [repr(await world.tokens.prove(good)), repr(world.tokens.__dict__), repr(Credentials(authorization=good))]
+    with caplog.at_level(logging.DEBUG):
+        for token in [*bad, world.token(kid="Zq9Xw7-Kp3v8"), f"{header}.{payload}"]:
+            with contextlib.suppress(Unauthenticated):
+                await world.tokens.prove(token)
+            try:
+                await Chain(tokens=world.tokens).authenticate(Credentials(authorization=f"Bearer {token}"))
+            except Unauthenticated as error:
+                visible += texts_of(error)
+    visible += [caplog.text, *(repr(vars(record)) for record in caplog.records)]
+    for text in visible:
+        for part in (payload, signature, "Zq9Xw7-Kp3v8"):
+            assert part not in text
 
 
 async def test_a_good_key_is_nowhere_in_memory_of_the_keys_nor_in_logs(
