@@ -6,6 +6,7 @@ own; unknown methods never reach this file.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import time
@@ -26,19 +27,26 @@ log = logging.getLogger(__name__)
 _STATUS: Mapping[int, grpc.StatusCode] = {status.value[0]: status for status in grpc.StatusCode}
 _INTERNAL = "internal error"
 _DEFAULT = Limits()
+_LAST_WORDS_S = 5.0  # for cancelled handlers to write their records
 
 
 class GrpcioTransport:
-    """Serves a method table with grpc.aio. See ``seam.Transport`` for the contract."""
+    """Serves a method table with grpc.aio. See ``seam.Transport`` for the contract.
 
-    def __init__(self, limits: Limits = _DEFAULT, tls: ServerTls | None = None) -> None:
+    With ``compress_min_bytes`` answers of any size are compressed for callers who accept it: grpc core knows no
+    smallest size.
+    """
+
+    def __init__(self, limits: Limits = _DEFAULT, tls: ServerTls | None = None, *, compress_min_bytes: int = 0) -> None:
         self._limits = limits
         self._tls = tls
+        self._compression = grpc.Compression.Gzip if compress_min_bytes else grpc.Compression.NoCompression
         self._server: grpc.aio.Server | None = None
+        self._tasks: set[asyncio.Task[object]] = set()
 
     async def start(self, methods: Methods, *, host: str, port: int) -> int:
-        server = grpc.aio.server(options=_options(self._limits))
-        server.add_generic_rpc_handlers((_Table(methods),))
+        server = grpc.aio.server(options=_options(self._limits), compression=self._compression)
+        server.add_generic_rpc_handlers((_Table(methods, self._tasks),))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             bound = (
@@ -54,30 +62,34 @@ class GrpcioTransport:
 
     async def drain(self, *, grace_s: float) -> None:
         if self._server is not None:
-            await self._server.stop(grace_s)
-            self._server = None
+            server, self._server = self._server, None
+            await server.stop(grace_s)
+            if self._tasks:  # cancelled, but still writing their records
+                await asyncio.wait(tuple(self._tasks), timeout=_LAST_WORDS_S)
 
 
 class _Table(grpc.GenericRpcHandler):
     """Finds the handler of a path; None makes grpc answer UNIMPLEMENTED."""
 
-    def __init__(self, methods: Methods) -> None:
+    def __init__(self, methods: Methods, tasks: set[asyncio.Task[object]]) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for name, unary in methods.unary.items():
-            self._handlers[f"/{name}"] = grpc.unary_unary_rpc_method_handler(_UnaryCall(name, unary).serve)
+            self._handlers[f"/{name}"] = grpc.unary_unary_rpc_method_handler(_UnaryCall(name, unary, tasks).serve)
         for name, stream in methods.stream.items():
-            self._handlers[f"/{name}"] = grpc.stream_stream_rpc_method_handler(_StreamCall(name, stream).serve)
+            self._handlers[f"/{name}"] = grpc.stream_stream_rpc_method_handler(_StreamCall(name, stream, tasks).serve)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         return self._handlers.get(handler_call_details.method)
 
 
 class _UnaryCall:
-    def __init__(self, name: str, handler: Unary) -> None:
+    def __init__(self, name: str, handler: Unary, tasks: set[asyncio.Task[object]]) -> None:
         self._name = name
         self._handler = handler
+        self._tasks = tasks
 
     async def serve(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        task = _track(self._tasks)
         try:
             answer: Answer = await self._handler(_head(self._name, context), body)
         except Refused as refused:
@@ -85,18 +97,22 @@ class _UnaryCall:
         except Exception:  # what is not ours must not leak
             log.exception("transport.handler_failed", extra={"method": self._name})
             await _abort(context, Refused(Code.INTERNAL, _INTERNAL))
+        finally:
+            self._tasks.discard(task)
         context.set_trailing_metadata(_outgoing(answer.trailers))
         return answer.body
 
 
 class _StreamCall:
-    def __init__(self, name: str, handler: Stream) -> None:
+    def __init__(self, name: str, handler: Stream, tasks: set[asyncio.Task[object]]) -> None:
         self._name = name
         self._handler = handler
+        self._tasks = tasks
 
     async def serve(
         self, bodies: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
+        task = _track(self._tasks)
         answers = self._handler(_head(self._name, context), bodies)
         try:
             async for answer in answers:
@@ -110,6 +126,14 @@ class _StreamCall:
             close = getattr(answers, "aclose", None)
             if close is not None:
                 await close()
+            self._tasks.discard(task)
+
+
+def _track(tasks: set[asyncio.Task[object]]) -> asyncio.Task[object]:
+    """Add the task that serves this call to ``tasks``."""
+    task = cast("asyncio.Task[object]", asyncio.current_task())
+    tasks.add(task)
+    return task
 
 
 def _options(limits: Limits) -> list[tuple[str, int]]:

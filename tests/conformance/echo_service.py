@@ -1,0 +1,110 @@
+"""A method table that does what its caller asks, and remembers what it saw."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from gateway.transport.seam import Answer, Head, Methods, Refused
+
+DENIED = Refused(7, "dénied: 100% \n no", (("x-why", b"rule"), ("x-raw-bin", b"\x00\xff")), b"\x08\x07")
+
+
+class EchoService:
+    """``Test/Echo`` answers with what came; the others are named after what they do."""
+
+    def __init__(self) -> None:
+        self.heads: list[Head] = []
+        self.started = asyncio.Event()
+        self.release = asyncio.Event()
+        self.cancelled = asyncio.Event()
+        self.closed = asyncio.Event()
+        self.running = 0
+
+    def methods(self) -> Methods:
+        unary = {"Echo": self.echo, "Deny": self.deny, "Fail": self.fail, "Wait": self.wait, "Stubborn": self.stubborn}
+        unary |= {"Grow": self.grow, "Deaf": self.deaf}
+        stream = {"Chat": self.chat, "Flood": self.flood, "Quit": self.quit, "Break": self.break_off}
+        return Methods(
+            unary={f"test.Test/{name}": handler for name, handler in unary.items()},
+            stream={f"test.Test/{name}": handler for name, handler in stream.items()},
+        )
+
+    async def echo(self, head: Head, body: bytes) -> Answer:
+        self.heads.append(head)
+        return Answer(body, (("x-id", b"shard/1"), ("x-raw-bin", b"\x00\xff\x10")))
+
+    async def deny(self, head: Head, body: bytes) -> Answer:
+        raise DENIED
+
+    async def fail(self, head: Head, body: bytes) -> Answer:
+        raise ValueError("a secret of the implementation")
+
+    async def grow(self, head: Head, body: bytes) -> Answer:
+        return Answer(bytes(int(body)))
+
+    async def wait(self, head: Head, body: bytes) -> Answer:
+        """Wait until released; tells of its cancellation."""
+        self.heads.append(head)
+        self.running += 1
+        self.started.set()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        finally:
+            self.running -= 1
+        return Answer(b"released")
+
+    async def stubborn(self, head: Head, body: bytes) -> Answer:
+        """Finish its last write even though it was cancelled, as a ledger append does."""
+        self.started.set()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.05)
+            self.cancelled.set()
+            raise
+        return Answer(b"done")
+
+    async def deaf(self, head: Head, body: bytes) -> Answer:
+        """Take no notice of a cancellation."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.release.wait()
+        await self.release.wait()
+        return Answer(b"")
+
+    async def chat(self, head: Head, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Answer every message with itself; ``deny`` ends with a status, ``fail`` with a bug."""
+        self.heads.append(head)
+        self.started.set()
+        try:
+            async for body in bodies:
+                if body == b"deny":
+                    raise DENIED
+                if body == b"fail":
+                    raise ValueError("a secret of the implementation")
+                yield body
+        finally:
+            self.closed.set()
+
+    async def flood(self, head: Head, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Send messages of 64 KiB for ever, and count them in ``running``."""
+        self.started.set()
+        try:
+            while True:
+                self.running += 1
+                yield bytes(64 * 1024)
+        finally:
+            self.closed.set()
+
+    async def quit(self, head: Head, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Send one message and end, without reading."""
+        yield b"only"
+
+    async def break_off(self, head: Head, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Refuse before the first message."""
+        raise DENIED
+        yield b""
