@@ -27,7 +27,10 @@ async def observe(child: Child, config: Config) -> None:
         version={"version": __version__, "python": platform.python_version(), "pid": str(os.getpid())},
         config=config.model_dump(mode="json"),
     )
-    observer = Observer(data.root, settings, clock_us=clock_us, clock_ns=clock_ns)
+    try:
+        observer = Observer(data.root, settings, clock_us=clock_us, clock_ns=clock_ns, environ=os.environ)
+    except ValueError as error:
+        raise StartupError(f"telemetry: {error}") from error
 
     async def nothing_to_reload() -> None:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gateway import __version__
-from gateway.cli import client, config, demo, keys, ledger, serve, usage
+from gateway.cli import client, config, demo, keys, ledger, policy, serve, usage
 
 
 def build() -> typer.Typer:
@@ -25,6 +25,7 @@ def build() -> typer.Typer:
     )
     app.command("models", epilog="Example: gateway models --url localhost:8001 --key $KEY")(client.models)
     app.command("probe", epilog="Example: gateway probe --url localhost:8001")(client.probe)
+    app.add_typer(policy.app, name="policy")
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(usage.app, name="usage")
     app.add_typer(keys.app, name="keys")
