@@ -60,7 +60,7 @@ def trace_context(traceparent: str, tracestate: str = "") -> TraceContext:
 
     W3C Trace Context level 1: version 00, 55 characters, neither id all zeros.
     """
-    span_id = f"{random.getrandbits(64) or 1:016x}"  # an id, not a secret
+    ours = span_id()
     if traceparent and len(traceparent) == 55:
         version, trace_id, parent_id, flags = (*traceparent.split("-"), "", "", "")[:4]
         if (
@@ -72,5 +72,10 @@ def trace_context(traceparent: str, tracestate: str = "") -> TraceContext:
             and parent_id != _NO_SPAN
             and _HEX.issuperset(trace_id + parent_id + flags)
         ):
-            return TraceContext(trace_id=trace_id, span_id=span_id, parent_id=parent_id, flags=flags, state=tracestate)
-    return TraceContext(trace_id=f"{random.getrandbits(128) or 1:032x}", span_id=span_id)
+            return TraceContext(trace_id=trace_id, span_id=ours, parent_id=parent_id, flags=flags, state=tracestate)
+    return TraceContext(trace_id=f"{random.getrandbits(128) or 1:032x}", span_id=ours)
+
+
+def span_id() -> str:
+    """A new span id: an id, not a secret."""
+    return f"{random.getrandbits(64) or 1:016x}"

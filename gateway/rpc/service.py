@@ -13,6 +13,7 @@ from gateway.rpc.models import Models
 from gateway.rpc.regions import NO_REGIONS, Regions
 from gateway.rpc.repository import repository_methods
 from gateway.rpc.server import server_methods
+from gateway.rpc.streaming import model_stream_infer
 from gateway.transport.seam import Methods
 
 EXTENSIONS = ("classification", "binary_tensor_data", "parameters", "schedule_policy")
@@ -61,5 +62,6 @@ def methods(
     return Methods(
         unary={f"{INFERENCE}/{method}": unary for method, unary in inference.items()}
         | {f"{HEALTH}/{method}": unary for method, unary in health.unary().items()},
-        stream={f"{HEALTH}/{method}": stream for method, stream in health.stream().items()},
+        stream={f"{HEALTH}/{method}": stream for method, stream in health.stream().items()}
+        | {f"{INFERENCE}/ModelStreamInfer": model_stream_infer(governed, handler, regions)},
     )

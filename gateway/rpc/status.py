@@ -17,7 +17,7 @@ def refusal(error: Exception, *, call_id: str, trace_id: str = "") -> Refused:
 
     ``Code`` has the numbers of gRPC, so the table from one to the other is the identity.
     """
-    known = _known(error, call_id)
+    known = known_error(error, call_id)
     status = Status(code=known.code.value, message=str(known))
     info = ErrorInfo(reason=_reason(known), domain=DOMAIN)
     trailers: list[tuple[str, bytes]] = []
@@ -36,7 +36,8 @@ def refusal(error: Exception, *, call_id: str, trace_id: str = "") -> Refused:
     return Refused(known.code.value, str(known), tuple(trailers), status.SerializeToString())
 
 
-def _known(error: Exception, call_id: str) -> GatewayError:
+def known_error(error: Exception, call_id: str) -> GatewayError:
+    """``error`` if it is one of ours; anything else is logged and becomes Internal, without its text."""
     if isinstance(error, GatewayError):
         if isinstance(error, Internal):
             _log.error("call.failed", exc_info=error, extra={"call_id": call_id})

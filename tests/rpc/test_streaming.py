@@ -1,0 +1,166 @@
+"""ModelStreamInfer: one answer a message, in order; errors are messages; nothing runs on after the caller left."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.errors import InvalidInput, ModelFailed, PermissionDenied
+from gateway.rpc.context import Clocks
+from gateway.rpc.governed import Governed
+from gateway.rpc.regions import NO_REGIONS
+from gateway.rpc.streaming import model_stream_infer
+from gateway.transport.seam import Head, Refused
+from gateway.types import Delivery, Reply, ServableId
+from gateway.v1.inference import ModelInferRequest, ModelStreamInferResponse
+
+ERRORS = {
+    "denied": PermissionDenied(("not_yours",), "d-2"),
+    "failed": ModelFailed("model 'm' failed"),
+    "invalid": InvalidInput("no such input"),
+    "bug": ZeroDivisionError("secret"),
+}
+
+
+class Slow:
+    """Answers a message when its id is released; names of models in ERRORS fail."""
+
+    def __init__(self, *, released: bool = True) -> None:
+        self.released = asyncio.Event()
+        if released:
+            self.released.set()
+        self.running = 0
+        self.most = 0
+        self.cancelled = 0
+        self.contexts = []
+
+    async def __call__(self, call, encode):
+        self.contexts.append((call.context, call.stream_seq))
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.released.wait()
+            await asyncio.sleep(0.02 if call.request_id == "0" else 0)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+        if call.model.name in ERRORS:
+            raise ERRORS[call.model.name]
+        body = encode(Reply(call=call, servable=ServableId(call.model.name, "1", ""), outputs=()))
+        return Delivery(body=body, prediction_id=f"s/{call.stream_seq}", decision_id="d-1")
+
+
+def opened(handler, messages, metadata=()):
+    governed = Governed(None, Clocks(us=lambda: 1, ns=lambda: 1))
+    return model_stream_infer(governed, handler, NO_REGIONS)(Head(method="s", metadata=metadata), messages)
+
+
+async def sent(*models: str):
+    for index, model in enumerate(models):
+        yield ModelInferRequest(model_name=model, id=str(index)).SerializeToString()
+
+
+async def collected(answers) -> list[ModelStreamInferResponse]:
+    return [ModelStreamInferResponse.FromString(answer) async for answer in answers]
+
+
+async def test_answers_come_in_the_order_of_the_requests():
+    handler = Slow()
+    answers = await collected(opened(handler, sent("m", "m", "m")))
+    assert [a.infer_response.id for a in answers] == ["0", "1", "2"]
+    assert handler.most == 3
+    assert all(a.infer_response.parameters["triton_final_response"].bool_param for a in answers)
+    assert [a.infer_response.parameters["gateway_prediction_id"].string_param for a in answers] == ["s/1", "s/2", "s/3"]
+
+
+async def test_each_message_has_a_span_and_a_number_of_its_own_in_one_trace():
+    handler = Slow()
+    await collected(opened(handler, sent("m", "m")))
+    (one, first), (other, second) = handler.contexts
+    assert (first, second) == (1, 2)
+    assert one.trace.trace_id == other.trace.trace_id
+    assert one.trace.span_id != other.trace.span_id
+    assert one.action.stream
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        ("denied", "denied by policy: not_yours"),
+        ("failed", "model 'm' failed"),
+        ("invalid", "no such input"),
+        ("bug", "internal error"),
+    ],
+)
+async def test_an_error_is_a_message_and_the_stream_goes_on(model, text):
+    bad, good = await collected(opened(Slow(), sent(model, "m")))
+    assert bad.error_message.startswith(text)
+    assert bad.infer_response.id == "0"
+    assert "secret" not in bad.error_message
+    assert (good.error_message, good.infer_response.id) == ("", "1")
+
+
+@pytest.mark.parametrize(("model", "code"), [("denied", 7), ("failed", 13)])
+async def test_a_stream_that_asked_for_statuses_ends_with_the_first_error(model, code):
+    answers = opened(Slow(), sent("m", model, "m"), (("triton_grpc_error", b"true"),))
+    first = ModelStreamInferResponse.FromString(await anext(answers))
+    assert first.infer_response.id == "0"
+    with pytest.raises(Refused) as refused:
+        await anext(answers)
+    assert refused.value.code == code
+
+
+async def test_what_validation_finds_stays_a_message_even_then():
+    bad, good = await collected(opened(Slow(), sent("invalid", "m"), (("triton_grpc_error", b"true"),)))
+    assert (bad.error_message, good.error_message) == ("no such input", "")
+
+
+async def test_bytes_that_are_no_request_end_the_stream():
+    async def garbage():
+        yield b"\x0a\xff"
+
+    with pytest.raises(Refused) as refused:
+        await collected(opened(Slow(), garbage()))
+    assert refused.value.code == 13
+
+
+async def test_a_caller_who_leaves_cancels_what_is_running():
+    handler = Slow(released=False)
+    answers = opened(handler, sent(*["m"] * 5))
+    waiting = asyncio.create_task(anext(answers))
+    while handler.running < 5:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await answers.aclose()
+    assert (handler.running, handler.cancelled) == (0, 5)
+
+
+async def test_a_slow_reader_holds_the_sender_back():
+    handler = Slow()
+    pulled = 0
+
+    async def endless():
+        nonlocal pulled
+        async for message in sent(*["m"] * 1000):
+            pulled += 1
+            yield message
+
+    answers = opened(handler, endless())
+    await anext(answers)
+    await asyncio.sleep(0.05)
+    assert pulled < 50
+    await answers.aclose()
+
+
+async def test_a_stream_that_breaks_while_it_is_read_raises_what_broke_it():
+    async def broken():
+        async for message in sent("m"):
+            yield message
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError):
+        await collected(opened(Slow(), broken()))
