@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+SILENCE = "10s"
+"""A server that says nothing for so long will not answer any more."""
+
 METHOD = "inference.GRPCInferenceService/ModelInfer"
 HOW_TO_GET_IT = (
     "h2load is not on PATH; it comes with nghttp2: 'apt-get install nghttp2-client' (Debian, Ubuntu), "
@@ -71,7 +74,7 @@ def send(
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "log"
         command = ["h2load", "-t", "1", "-n", str(requests), "-c", str(shape.connections), "-m", str(shape.streams)]
-        command += ["-d", str(body), f"--log-file={log}"]
+        command += ["-d", str(body), f"--log-file={log}", f"--connection-inactivity-timeout={SILENCE}"]
         for header in ("content-type: application/grpc", "te: trailers", *headers):
             command += ["-H", header]
         command.append(f"http://127.0.0.1:{port}/{METHOD}")
@@ -80,11 +83,11 @@ def send(
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
             raise LoadFailed(done.stdout + done.stderr)
-        return parse(done.stdout, np.loadtxt(log, usecols=2, dtype=np.float64, ndmin=1))
+        return parse(done.stdout, log)
 
 
-def parse(output: str, latencies_us: np.ndarray) -> Load:
-    """What h2load printed, as numbers."""
+def parse(output: str, log: Path) -> Load:
+    """What h2load printed and logged, as numbers. Raises: LoadFailed."""
     counts = re.search(r"requests: (\d+) total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed", output)
     finished = re.search(r"finished in ([\d.]+)(us|ms|s|m),", output)
     data = re.search(r"headers .*\((\d+)\) data|, [\d.]+\w* \((\d+)\) data", output)
@@ -94,5 +97,5 @@ def parse(output: str, latencies_us: np.ndarray) -> Load:
     if not total == done == succeeded or failed:
         raise LoadFailed(output)
     unit = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}[finished[2]]
-    p50, p99 = np.percentile(latencies_us, (50, 99))
+    p50, p99 = np.percentile(np.loadtxt(log, usecols=2, dtype=np.float64, ndmin=1), (50, 99))
     return Load(total, float(finished[1]) * unit, float(p50), float(p99), int(data[1] or data[2]))

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import psutil
 
+ROOT = Path(__file__).resolve().parent.parent
 GATEWAY = str(Path(sys.executable).with_name("gateway"))
 BARE = str(Path(__file__).with_name("bare.py"))
 READY = re.compile(r"ready on [^\s:]+:(\d+)")
+PRINCIPAL, TENANT = "bench", "research"
 START_S = 30.0
 STOP_S = 30.0
 
@@ -96,6 +98,12 @@ def governed(
         server.stop()
         raise NotReady(f"{server.name}: no process names itself 'gateway: worker N'")
     return server
+
+
+def create_key(data: Path) -> str:
+    """An API key for the benchmarks' principal."""
+    command = [GATEWAY, "keys", "create", "--id", PRINCIPAL, "--tenant", TENANT, "--data", str(data)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def start(name: str, command: list[str], env: dict[str, str] | None = None) -> Server:

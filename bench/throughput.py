@@ -27,12 +27,10 @@ from machine import cores, describe
 from request import MODEL, Question, digits, probe
 from rich.console import Console
 from rich.table import Table
-from servers import GATEWAY, Server, bare, governed
+from servers import GATEWAY, PRINCIPAL, ROOT, Server, bare, create_key, governed
 
-POLICIES = Path(__file__).resolve().parent.parent / "policies"
 SHAPES = (Shape(8, 16), Shape(64, 1), Shape(1, 1))
 WARM_UP = 3000
-PRINCIPAL, TENANT, GROUP = "bench", "research", "callers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +75,6 @@ class Bench:
         return load
 
 
-def create_key(data: Path) -> str:
-    """A key for the benchmark's principal."""
-    command = [GATEWAY, "keys", "create", "--id", PRINCIPAL, "--tenant", TENANT, "--group", GROUP]
-    done = subprocess.run([*command, "--data", str(data)], capture_output=True, text=True, check=True)
-    return done.stdout.strip().splitlines()[-1]
-
-
 def recorded(data: Path) -> int:
     """Verify the ledger in ``data`` and count the benchmark's answered calls in it."""
     subprocess.run([GATEWAY, "ledger", "verify", "--data", str(data)], check=True, capture_output=True)
@@ -126,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement")
-    parser.add_argument("--policies", type=Path, default=POLICIES)
+    parser.add_argument("--policies", type=Path, default=ROOT / "policies")
     options = parser.parse_args()
     require_h2load()
     console = Console(width=110)

@@ -1,0 +1,265 @@
+"""Where a governed request's time goes: microseconds per stage of the handler, in process, with the real parts.
+
+Each stage is called alone, in a loop, with the values that the stage before it gave; the best of five rounds is
+printed, for the rest is noise. Below stands the whole handler with 128 calls in flight, as the transport would call it:
+CPU of the loop's thread and of the ledger's, and what a call waits for.
+
+    python bench/stages.py --policies policies
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from machine import describe
+from request import MODEL, digits
+from rich.console import Console
+from rich.table import Table
+from servers import ROOT, create_key
+
+from gateway import __version__
+from gateway.app import parts
+from gateway.app.clocks import clock_ns, clock_s, clock_us
+from gateway.app.data import DataDir
+from gateway.config import Config
+from gateway.config.tree import Models, Policy
+from gateway.ledger import record as records
+from gateway.ledger.commitment import Salts, commit, commit_bytes
+from gateway.pipeline.admission import Admission
+from gateway.pipeline.draft import Draft, record_of
+from gateway.pipeline.enforcement import Enforcement
+from gateway.pipeline.handler import InferenceHandler
+from gateway.pipeline.obligations import Obligations
+from gateway.pipeline.recorder import Recorder
+from gateway.policy.pdp import Query, enforce
+from gateway.policy.regorus import EmbeddedPoint
+from gateway.policy.schema import Gateway
+from gateway.rpc import codec
+from gateway.rpc.actions import INFER
+from gateway.rpc.context import Clocks, context
+from gateway.rpc.inference import model_infer
+from gateway.transport.seam import Head
+from gateway.types import ModelRef, Reply
+
+ROUNDS = 5
+INFLIGHT = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """One row of the table."""
+
+    stage: str
+    us: float
+    note: str = ""
+
+
+def timed(stage: str, call: Callable[[], object], loops: int = 4000, note: str = "") -> Timing:
+    """Microseconds of one ``call``: the best of five rounds of ``loops``."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        start = time.perf_counter_ns()
+        for _ in range(loops):
+            call()
+        best = min(best, (time.perf_counter_ns() - start) / loops / 1e3)
+    return Timing(stage, best, note)
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that does not suspend. Raises: RuntimeError if it does."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise RuntimeError("this stage suspends; it cannot be timed alone")
+
+
+class Stages:
+    """The parts of a worker, opened on a fresh data directory, and one request to put through them."""
+
+    def __init__(self, config: Config, key: str) -> None:
+        self._config = config
+        self._body = digits().message
+        self._head = Head(
+            method="inference.GRPCInferenceService/ModelInfer",
+            metadata=(("x-api-key", key.encode()),),
+            peer="127.0.0.1",
+        )
+        self._clocks = Clocks(us=clock_us, ns=clock_ns)
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Open what a worker opens."""
+        config, data = self._config, DataDir(self._config.data)
+        data.prepare()
+        self._point = parts.decisions(config)
+        self._uncached = EmbeddedPoint(
+            self._point.bundle, gateway=Gateway(instance="bench", region="", env="", version=__version__), cache=None
+        )
+        self._shard = await parts.ledger(config, data, 0)
+        stack.push_async_callback(self._shard.close)
+        counters = parts.counters(data)
+        stack.callback(counters.close)
+        runtime = await parts.models(config)
+        stack.push_async_callback(runtime.close)
+        self._models = runtime.manager
+        self._chain = parts.authenticator(config, parts.keys(data))
+        self._salts = Salts()
+        self._admission = Admission(max_inflight=4096, max_bytes=1 << 29, clock_ns=clock_ns)
+        self._obligations = Obligations(counters=counters, clock_s=clock_s, mask_key=b"k" * 32)
+        self._enforcement = Enforcement(
+            authenticator=self._chain, models=self._models, decisions=self._point, clock_ns=clock_ns
+        )
+        recorder = Recorder(self._shard, clock_ns=clock_ns, salts=self._salts, request_key=b"k" * 32)
+        handler = InferenceHandler(
+            admission=self._admission,
+            enforcement=self._enforcement,
+            models=self._models,
+            obligations=self._obligations,
+            recorder=recorder,
+            clock_ns=clock_ns,
+        )
+        self._unary = model_infer(handler, self._clocks)
+
+    async def warm(self) -> None:
+        """Send a few thousand calls, so that caches and the model's pace are as in service."""
+        for _ in range(30):
+            await asyncio.gather(*(self._unary(self._head, self._body) for _ in range(INFLIGHT)))
+
+    def before_the_run(self) -> list[Timing]:
+        """From bytes to a permit."""
+        asked = context(self._head, INFER, self._clocks, size=len(self._body))
+        call = codec.decode_infer(self._body, asked)
+        principal = run(self._chain.authenticate(asked.credentials))
+        query = Query(
+            principal=principal,
+            context=asked,
+            model=self._models.resolve(ModelRef("digits")),
+            requested="digits",
+            call=call,
+        )
+        decision = self._point.decide_now(query)
+
+        def permit() -> None:
+            run(self._enforcement.permit(Draft(asked, call, call.model)))
+
+        def slot() -> None:
+            with self._admission.slot(asked):
+                pass
+
+        return [
+            timed("context", lambda: context(self._head, INFER, self._clocks, size=len(self._body))),
+            timed("decode", lambda: codec.decode_infer(self._body, asked)),
+            timed("admission", slot),
+            timed("authenticate", lambda: run(self._chain.authenticate(asked.credentials))),
+            timed("resolve", lambda: self._models.resolve(call.model)),
+            timed("decide, cached", lambda: self._point.decide_now(query)),
+            timed("decide, evaluated", lambda: self._uncached.decide_now(query), 200, "only on a miss"),
+            timed("enforce", lambda: enforce(decision)),
+            timed("authenticate to permit", permit, note="the four above, together"),
+        ]
+
+    def around_the_run(self) -> list[Timing]:
+        """From a permit to an encoded answer and its record."""
+        asked = context(self._head, INFER, self._clocks, size=len(self._body))
+        call = codec.decode_infer(self._body, asked)
+        draft = Draft(asked, call, call.model)
+        permit, duties = run(self._enforcement.permit(draft))
+        servable = self._models.servable(permit.servable)
+        inputs = servable.signature.validate(call.inputs)
+        inference = run(servable.infer(inputs))
+        draft.outputs = inference.outputs
+        reply = Reply(call=call, servable=servable.id, outputs=inference.outputs)
+        salt, decided = self._salts.take(), permit.decision.slice
+        draft.inputs_c = draft.outputs_c = draft.policy_c = commit("in", salt, call.inputs)
+
+        def lease() -> None:
+            with self._models.lease(permit):
+                pass
+
+        def oblige() -> None:
+            self._obligations.before(call, permit.decision, duties, servable.signature, 1)
+            self._obligations.after(inference.outputs, permit.decision, duties)
+
+        def commitments() -> None:
+            commit("in", self._salts.take(), call.inputs)
+            commit("out", self._salts.take(), inference.outputs)
+            commit_bytes("pol", salt, decided)
+
+        def record() -> None:
+            now = clock_ns()
+            made = record_of(draft, None, shard="gw.0", seq=1, boot="", runtime="", relaxed=False, now_ns=now)
+            records.encode(made)
+
+        return [
+            timed("lease", lease),
+            timed("validate", lambda: servable.signature.validate(call.inputs)),
+            timed("obligations", oblige, note="this principal has none"),
+            timed("infer", lambda: run(servable.infer(inputs)), note="the model itself, one row"),
+            timed("encode the answer", lambda: codec.encode_reply(reply)),
+            timed("commitments", commitments, note="inputs, outputs, policy input"),
+            timed("make and encode the record", record),
+        ]
+
+    async def whole(self, loops: int = 120) -> list[Timing]:
+        """The handler with many calls in flight: the loop's own CPU, the other threads', and the wait."""
+        wall, own, everyone = time.perf_counter_ns(), time.thread_time_ns(), time.process_time_ns()
+        for _ in range(loops):
+            await asyncio.gather(*(self._unary(self._head, self._body) for _ in range(INFLIGHT)))
+        calls = loops * INFLIGHT * 1e3
+        wall, own = time.perf_counter_ns() - wall, time.thread_time_ns() - own
+        everyone = time.process_time_ns() - everyone
+        start = time.perf_counter_ns()
+        for _ in range(200):
+            await self._unary(self._head, self._body)
+        alone = (time.perf_counter_ns() - start) / 200e3
+        return [
+            Timing("loop's thread", own / calls, f"{INFLIGHT} in flight, with asyncio's own cost"),
+            Timing("ledger's thread", (everyone - own) / calls, "seal, insert, commit, fdatasync"),
+            Timing("wall", wall / calls, "a call, while others run"),
+            Timing("one call alone", alone, "waits for its own commit"),
+        ]
+
+
+async def measure(policies: Path, data: Path) -> list[tuple[str, list[Timing]]]:
+    """All stages, grouped."""
+    config = Config(data=data, models=Models(dirs=(MODEL.parent,)), policy=Policy(dir=policies))
+    stages = Stages(config, create_key(data))
+    async with AsyncExitStack() as stack:
+        await stages.open(stack)
+        await stages.warm()
+        return [
+            ("before the run", stages.before_the_run()),
+            ("around the run", stages.around_the_run()),
+            ("the whole handler", await stages.whole()),
+        ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--policies", type=Path, default=ROOT / "policies")
+    options = parser.parse_args()
+    console = Console(width=100)
+    console.print(describe(), highlight=False)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=".") as scratch:
+        groups = uvloop.run(measure(options.policies, Path(scratch)))
+    table = Table("stage", "us", "note")
+    table.columns[1].justify = "right"
+    for name, timings in groups:
+        table.add_row(f"[bold]{name}", "", "")
+        for timing in timings:
+            table.add_row(f"  {timing.stage}", f"{timing.us:.2f}", timing.note)
+        table.add_section()
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
