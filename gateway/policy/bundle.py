@@ -1,4 +1,4 @@
-"""A policy bundle: Rego modules and JSON data, read from a directory, checked before anything is decided with it."""
+"""A policy bundle: Rego modules and JSON data, checked before anything is decided with it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from gateway.policy.files import read_directory
+from gateway.policy.files import Files, read_directory
 from gateway.policy.findings import Finding, PolicyInvalid
-from gateway.policy.interpreter import Ast, Interpreter, RegoError
+from gateway.policy.interpreter import Interpreter, RegoError
 from gateway.policy.lint import lint
 from gateway.policy.reads import Reads, reads_of
+from gateway.policy.trial import trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Bundle:
     label: str = ""
     tests: Mapping[str, str] = field(default_factory=dict)
     canaries: bytes = b""
+    accepted: str = ""
     reads: Reads | None = None
     warnings: tuple[Finding, ...] = ()
 
@@ -40,16 +42,36 @@ class Bundle:
 
     @classmethod
     def read(cls, path: FilePath) -> Bundle:
-        """Read and check the bundle at ``path``.
+        """Read the bundle in directory ``path``, try it in a child process, lint it.
 
-        Raises: PolicyInvalid with every finding; nothing is half-loaded.
+        Raises: PolicyInvalid with every finding, its files as seen from where ``path`` is; nothing is half-loaded.
         """
-        files = read_directory(path)
-        data = json.dumps(files.data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        ast = _parse(files.modules, data)
+        try:
+            return cls.checked(read_directory(path))
+        except PolicyInvalid as invalid:
+            raise PolicyInvalid([finding.under(path) for finding in invalid.findings]) from invalid
+
+    @classmethod
+    def checked(cls, files: Files) -> Bundle:
+        """The bundle of ``files`` after trial and lint. Raises: PolicyInvalid."""
+        findings = trial(files.modules, canonical(files.data), tests=files.tests)
+        if findings:
+            raise PolicyInvalid(findings)
+        return cls.linted(files)
+
+    @classmethod
+    def linted(cls, files: Files) -> Bundle:
+        """The bundle of ``files`` after the lint alone: for modules that this process trusts.
+
+        Raises: PolicyInvalid.
+        """
+        data = canonical(files.data)
+        try:
+            ast = Interpreter(files.modules, data).ast()
+        except RegoError as error:
+            raise PolicyInvalid([Finding.of_engine(str(error), "data.json")]) from error
         findings = lint(ast, files.data)
-        errors = [f for f in findings if f.severity == "error"]
-        if errors:
+        if any(finding.severity == "error" for finding in findings):
             raise PolicyInvalid(findings)
         return cls(
             modules=files.modules,
@@ -58,9 +80,15 @@ class Bundle:
             label=files.label,
             tests=files.tests,
             canaries=files.canaries,
+            accepted=files.accepted,
             reads=reads_of(ast),
             warnings=tuple(findings),
         )
+
+
+def canonical(data: Mapping[str, object]) -> str:
+    """Canonical JSON text."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest_of(modules: Mapping[str, str], data: str) -> str:
@@ -71,19 +99,3 @@ def digest_of(modules: Mapping[str, str], data: str) -> str:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
     return digest.hexdigest()
-
-
-def _parse(modules: Mapping[str, str], data: str) -> Ast:
-    """Raises: PolicyInvalid with the engine's file, line and column."""
-    findings: list[Finding] = []
-    for name in sorted(modules):
-        try:
-            Interpreter({name: modules[name]}, "{}")
-        except RegoError as error:
-            findings.append(Finding.of_engine(str(error), name))
-    if findings:
-        raise PolicyInvalid(findings)
-    try:
-        return Interpreter(modules, data).ast()
-    except RegoError as error:
-        raise PolicyInvalid([Finding.of_engine(str(error), "data.json")]) from error

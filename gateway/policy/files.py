@@ -22,6 +22,7 @@ class Files:
     tests: dict[str, str] = field(default_factory=dict)
     data: dict[str, object] = field(default_factory=dict)
     canaries: bytes = b""
+    accepted: str = ""
     label: str = ""
 
 
@@ -81,6 +82,8 @@ def _take(files: Files, name: str, content: bytes) -> None:
         _merge(files.data, path.parent.parts, parse_json(content))
     elif name == "canaries.json":
         files.canaries = content
+    elif name == "mutate.allow":
+        files.accepted = content.decode()
     elif name == ".manifest":
         files.label = _label(parse_json(content))
     elif name not in BESIDE:

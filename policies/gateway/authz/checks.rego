@@ -34,9 +34,14 @@ granted contains permission if {
 
 # METADATA
 # title: "permission: a role of the caller grants this action"
-proven contains "permission" if concat(":", [input.action.group, input.action.name]) in granted
+proven contains "permission" if {
+	is_string(input.action.group) # concat of anything else is an error: a denial without a named reason
+	is_string(input.action.name)
+	concat(":", [input.action.group, input.action.name]) in granted
+}
 
 proven contains "permission" if {
+	is_string(input.action.group)
 	is_string(input.action.name)
 	concat(":", [input.action.group, "*"]) in granted
 }
@@ -45,7 +50,7 @@ proven contains "permission" if {
 # title: "model: the tenant may use this model"
 # description: A pattern such as `vision-*` stops at a slash.
 proven contains "model" if {
-	input.model.name != ""
+	is_string(input.model.name)
 	some pattern in tenant.models
 	glob.match(pattern, ["/"], input.model.name)
 }
@@ -53,7 +58,8 @@ proven contains "model" if {
 # METADATA
 # title: "network: the call comes from a network of the tenant, or over the machine's own socket"
 proven contains "network" if {
-	input.request.peer_ip != "" # "" makes cidr_contains an error: a denial without a named reason
+	is_string(input.request.peer_ip)
+	input.request.peer_ip != ""
 	some name in tenant.networks
 	some cidr in data.networks[name]
 	net.cidr_contains(cidr, input.request.peer_ip)

@@ -1,0 +1,86 @@
+"""Runs a bundle's ``test_*`` rules in process, without OPA, and counts the policy's lines that they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gateway.policy.bundle import Bundle
+from gateway.policy.interpreter import Interpreter, RegoError
+from gateway.policy.lint.calls import full_name
+from gateway.policy.lint.imports import written_out
+from gateway.policy.lint.scope import rule_name
+from gateway.policy.syntax import modules
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """One test and how it ended: ``text`` says why it failed, "" when it passed."""
+
+    __test__ = False
+
+    name: str
+    file: str
+    passed: bool
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TestReport:
+    """All tests of a bundle. ``missed`` are the policy's lines that no test ran, by file."""
+
+    __test__ = False
+
+    results: tuple[TestResult, ...]
+    covered: int
+    missed: dict[str, tuple[int, ...]]
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are tests and every one passed."""
+        return bool(self.results) and all(result.passed for result in self.results)
+
+    @property
+    def coverage(self) -> float:
+        """Percent of the policy's lines that ran."""
+        total = self.covered + sum(map(len, self.missed.values()))
+        return 100.0 * self.covered / total if total else 0.0
+
+
+def run_tests(bundle: Bundle) -> TestReport:
+    """Run every test of ``bundle``."""
+    tests = {name: written_out(name, source) for name, source in bundle.tests.items()}
+    engine = Interpreter({**bundle.modules, **tests}, bundle.data)
+    engine.start_coverage()
+    engine.gather_prints()
+    results = tuple(_run(engine, name, file) for name, file in _tests(engine, bundle))
+    covered, missed = 0, {}
+    for file, (ran, idle) in engine.coverage().items():
+        if file in bundle.modules:
+            covered += len(ran)
+            missed[file] = tuple(sorted(idle - ran))
+    return TestReport(results, covered, missed)
+
+
+def _tests(engine: Interpreter, bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Full names of test rules with their file, each once."""
+    seen: set[str] = set()
+    for module in modules(engine.ast()):
+        for rule in module.rules:
+            name = full_name(module, rule)
+            if module.file in bundle.tests and rule_name(rule).startswith("test_") and name not in seen:
+                seen.add(name)
+                yield name, module.file
+
+
+def _run(engine: Interpreter, name: str, file: str) -> TestResult:
+    short = name.removeprefix("data.")
+    try:
+        answer = engine.evaluate("{}", name)
+    except RegoError as error:
+        return TestResult(short, file, False, str(error))
+    prints = engine.take_prints()
+    if answer == b"true":
+        return TestResult(short, file, True)
+    said = "".join(f"\n    {line}" for line in prints)
+    return TestResult(short, file, False, f"it is {answer.decode()}, expected true{said}")
