@@ -19,8 +19,7 @@ from gateway.cli import ledger_print
 from gateway.ledger import export, merkle
 from gateway.ledger.errors import LedgerError, NoSuchRecord
 from gateway.ledger.reader import ShardReader, shards
-from gateway.ledger.verdict import Report
-from gateway.ledger.verify import total, verify
+from gateway.ledger.verify import PREDICTIONS, ledgers, total, verify_data
 
 app = typer.Typer(no_args_is_help=True, help="Look at, prove and check what was recorded.", rich_markup_mode=None)
 
@@ -38,18 +37,13 @@ def _plain_errors() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
-def roots(data: Path) -> list[Path]:
-    """The ledgers below a data directory: predictions first, then governance."""
-    return [path for path in (data / "ledger", data / "governance") if path.is_dir()]
-
-
 def locate(data: Path, prediction_id: str) -> tuple[Path, str, int]:
     """Root, shard and sequence number of a prediction id. Raises: NoSuchRecord."""
     match = re.fullmatch(r"([A-Za-z0-9._-]+)/(\d+)", prediction_id)
     if match is None:
         raise NoSuchRecord(f"{prediction_id!r} is no prediction id: expected SHARD/NUMBER, such as gw1.0/42")
     shard, seq = match[1], int(match[2])
-    for root in roots(data):
+    for root in ledgers(data):
         if shard in shards(root):
             return root, shard, seq
     raise NoSuchRecord(f"there is no shard {shard!r} under {data}")
@@ -59,23 +53,31 @@ def locate(data: Path, prediction_id: str) -> tuple[Path, str, int]:
 def verify_command(
     data: Data = DEFAULT,
     shard: Annotated[list[str] | None, typer.Option(help="Only this shard; may be repeated.")] = None,
+    outside: Annotated[
+        list[Path] | None, typer.Option("--from", metavar="FILE", help="A signed head kept elsewhere; may be repeated.")
+    ] = None,
+    keyring: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Public keys kept elsewhere, instead of those beside the ledger."),
+    ] = None,
+    clock_tolerance_s: Annotated[float, typer.Option(help="How far the clock may have run back.")] = 60.0,
     as_json: Json = False,
 ) -> None:
     """Check that every record is there, unchanged and in order. Exit 0: all holds; 1: it does not; 2: cannot check.
 
     Example: gateway ledger verify --data ./data
     """
-    report = Report()
     with _plain_errors():
-        found = roots(data)
-        if not found:
-            raise LedgerError(f"there is no ledger under {data}: give the directory that 'gateway serve --data' uses")
-        count = sum(total(root) for root in found)
+        count = sum(total(root) for root in ledgers(data))
         with ledger_print.progress(count, quiet=as_json) as advance:
-            for root in found:
-                part = verify(root, only=shard or (), progress=advance)
-                report.coverage += part.coverage
-                report.findings += part.findings
+            report = verify_data(
+                data,
+                keyring=keyring,
+                outside=outside or (),
+                only=shard or (),
+                clock_tolerance_us=int(clock_tolerance_s * 1e6),
+                progress=advance,
+            )
     ledger_print.report(report, as_json=as_json)
     raise typer.Exit(report.exit_status)
 
@@ -96,7 +98,7 @@ def tail(
         position: dict[tuple[Path, str], int] = {}
         started = False
         while True:
-            fresh = [leaf for root in roots(data)[:1] for leaf in _new(root, position, lines, all_kinds)]
+            fresh = [leaf for leaf in _new(data / PREDICTIONS, position, lines, all_kinds)]
             fresh.sort(key=lambda item: (item["t_us"], item["prediction_id"]))
             for item in fresh if started else fresh[-lines:] if lines else []:
                 ledger_print.line(item, as_json=as_json)
@@ -181,10 +183,10 @@ def export_command(
     if form not in ("jsonl", "raw"):
         raise typer.BadParameter(f"{form!r} is none of jsonl, raw", param_hint="--format")
     with _plain_errors():
-        if not roots(data):
+        if not ledgers(data):
             raise LedgerError(f"there is no ledger under {data}: give the directory that 'gateway serve --data' uses")
         with out.open("wb") if out else _stdout() as file:
-            file.writelines(_lines(roots(data)[0], form, shard, all_kinds))
+            file.writelines(_lines(data / PREDICTIONS, form, shard, all_kinds))
 
 
 def _lines(root: Path, form: str, only: str, all_kinds: bool) -> Iterator[bytes]:

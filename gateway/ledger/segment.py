@@ -7,12 +7,12 @@ at once. A segment is created under another name and renamed, so a ``.db`` file 
 from __future__ import annotations
 
 import errno
-import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.ledger import files as durable
 from gateway.ledger.errors import LedgerCorrupt, LedgerNewer, LedgerUnwritable
 from gateway.ledger.tree import Tile
 
@@ -56,15 +56,6 @@ def first_seq(path: Path) -> int:
     return int(path.stem)
 
 
-def fsync_directory(directory: Path) -> None:
-    """Make names in ``directory`` durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def create(directory: Path, shard: str, first: int, root: bytes) -> Path:
     """Make an empty segment and its name durable.
 
@@ -83,7 +74,7 @@ def create(directory: Path, shard: str, first: int, root: bytes) -> Path:
     finally:
         db.close()
     draft.rename(path)
-    fsync_directory(directory)
+    durable.fsync_directory(directory)
     return path
 
 

@@ -11,8 +11,8 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.ledger import merkle, segment
-from gateway.ledger.errors import LedgerCorrupt, LedgerError, LedgerUnwritable
+from gateway.ledger import heads, merkle, segment
+from gateway.ledger.errors import LedgerCorrupt, LedgerError, LedgerRolledBack, LedgerUnwritable
 from gateway.ledger.ledger import Payload
 from gateway.ledger.lock import Lock
 from gateway.ledger.mounts import network_filesystem
@@ -154,6 +154,22 @@ class Store:
         self._segment = Segment.open(paths[-1], self.shard)
         self._bytes = paths[-1].stat().st_size
         self.tree = self._tree(self._segment.end())
+        self._check_signed()
+
+    def _check_signed(self) -> None:
+        """A shard that is older than a head that was signed for it must not be continued: that would be a fork."""
+        signed = heads.newest(self.directory)
+        if signed is None:
+            return
+        if signed.head.size > self.size:
+            raise LedgerRolledBack(
+                f"{self.directory} holds {self.size} records, but a head over {signed.head.size} was signed: "
+                "it was restored from an old copy or its tail was cut; bring back the missing segments"
+            )
+        if self._tree(signed.head.size).root() != signed.head.root:
+            raise LedgerCorrupt(
+                f"{self.directory}: the first {signed.head.size} records are not those that were signed"
+            )
 
     def _tree(self, size: int) -> Tree:
         reader = ShardReader(self.directory.parent, self.shard)

@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from gateway.ledger import files
 from gateway.ledger.errors import KeyMissing, LedgerCorrupt
 from gateway.ledger.ledger import Payload
-from gateway.ledger.segment import Sealed, fsync_directory
+from gateway.ledger.segment import Sealed
 
 _ZERO_NONCE = bytes(12)
 
@@ -75,13 +76,7 @@ class FileKeys:
 
     def destroy(self, generation: int) -> None:
         """Forget a secret for good: overwrite, unlink, sync."""
-        path = self._path(generation)
-        with path.open("r+b") as file:
-            file.write(os.urandom(path.stat().st_size))
-            file.flush()
-            os.fsync(file.fileno())
-        path.unlink()
-        fsync_directory(self.directory)
+        files.destroy(self._path(generation))
 
     def _path(self, generation: int) -> Path:
         return self.directory / f"kek-{generation:06d}.key"
@@ -99,19 +94,7 @@ class FileKeys:
 
     def _write(self, path: Path) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        draft = self.directory / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.write(os.urandom(32).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-        fsync_directory(self.directory)
+        files.create(path, os.urandom(32).hex().encode() + b"\n")
 
 
 class Vault:

@@ -6,9 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.logkeys import Keyring
+from gateway.ledger.notary import KEYRING
 from gateway.ledger.reader import ShardReader, shards
 from gateway.ledger.scan import CLOCK_TOLERANCE_US, Head, Scan
 from gateway.ledger.verdict import Finding, Report, Verdict
+from gateway.ledger.vouched import Vouched, read_head
+
+PREDICTIONS, GOVERNANCE = "ledger", "governance"
+"""Where the two ledgers lie below a data directory."""
 
 
 def verify(
@@ -25,8 +31,6 @@ def verify(
     """
     report, vouched = Report(), heads or {}
     found = shards(root)
-    if not root.is_dir():
-        report.findings.append(Finding(Verdict.CANNOT, "-", f"there is no ledger at {root}"))
     for shard in sorted({*found, *vouched}):
         if only and shard not in only:
             continue
@@ -41,6 +45,48 @@ def verify(
         report.coverage.append(scan.coverage)
         report.findings += scan.findings
     return report
+
+
+def verify_data(
+    data: Path,
+    *,
+    keyring: Path | None = None,
+    outside: Sequence[Path] = (),
+    only: Sequence[str] = (),
+    clock_tolerance_us: int = CLOCK_TOLERANCE_US,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Report:
+    """Everything under a data directory: predictions and governance, signed heads, anchors, heads from ``outside``.
+
+    Signatures are checked with the keyrings beside the ledgers, or with ``keyring``, which is the better
+    evidence: a copy that was taken along earlier.
+
+    Raises: LedgerError when there is no ledger, or a file given from outside cannot be read.
+    """
+    found = [root for root in (data / PREDICTIONS, data / GOVERNANCE) if shards(root)]
+    if not found:
+        raise LedgerError(f"there is no ledger under {data}: give the directory that 'gateway serve --data' uses")
+    governed = shards(data / GOVERNANCE)
+    taken = [read_head(path) for path in outside]
+    report = Report()
+    for root in (data / PREDICTIONS, data / GOVERNANCE):
+        governance = root.name == GOVERNANCE
+        vouched = Vouched(Keyring(keyring or root / KEYRING))
+        vouched.own(root)
+        for shard, stored, source in taken:
+            if (shard in governed) == governance:
+                vouched.take(shard, stored, source)
+        if not governance:
+            vouched.anchors(data / GOVERNANCE)
+        part = verify(root, heads=vouched.heads, only=only, clock_tolerance_us=clock_tolerance_us, progress=progress)
+        report.coverage += part.coverage
+        report.findings += [f for f in vouched.findings if not only or f.shard in only] + part.findings
+    return report
+
+
+def ledgers(data: Path) -> list[Path]:
+    """The roots below a data directory that hold records: predictions first, then governance."""
+    return [root for root in (data / PREDICTIONS, data / GOVERNANCE) if shards(root)]
 
 
 def total(root: Path) -> int:

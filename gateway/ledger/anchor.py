@@ -1,0 +1,38 @@
+"""Anchors: the heads of all shards become one leaf of the governance ledger.
+
+Whoever then vouches for the governance ledger's head (a witness, a caller, a copy elsewhere) vouches for
+every shard at once, and none of them can vanish or go back.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+
+import msgspec
+
+from gateway.ledger import events
+from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.ledger import Encode
+
+KIND = "anchor"
+
+
+def anchor(heads: Mapping[str, Checkpoint], *, boot: str, t_us: int) -> Encode:
+    """The anchor of ``heads`` (by shard), ready for the governance ledger."""
+    lines = [f"{shard} {head.size} {base64.b64encode(head.root).decode()}" for shard, head in sorted(heads.items())]
+    return events.event(KIND, boot=boot, t_us=t_us, fields={"heads": lines})
+
+
+def read(leaf: bytes) -> tuple[int, dict[str, tuple[int, bytes]]] | None:
+    """Time and ``shard -> (size, root)`` of an anchor; None for any other leaf."""
+    if b'"kind":"anchor"' not in leaf[:40]:
+        return None
+    try:
+        event = events.decode(leaf)
+        lines = event.fields.get("heads", ())
+        parts = [str(line).split(" ") for line in lines] if isinstance(lines, tuple | list) else []
+        return event.t_us, {shard: (int(size), base64.b64decode(root, validate=True)) for shard, size, root in parts}
+    except (msgspec.MsgspecError, ValueError, binascii.Error):
+        return None

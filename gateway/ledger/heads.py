@@ -1,0 +1,99 @@
+"""Signed heads of one shard: the newest as a file that anybody can take along, the anchored ones in a table."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from gateway.ledger import files, note
+from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.errors import LedgerCorrupt
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, root BLOB) STRICT;
+CREATE TABLE IF NOT EXISTS head  (size INTEGER PRIMARY KEY, t_us INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
+"""
+NEWEST = "checkpoint"
+TABLE = "checkpoints.db"
+
+
+class Stored(NamedTuple):
+    """A signed head as found on disk; nothing is believed yet."""
+
+    head: Checkpoint
+    signed: note.Note
+    t_us: int
+
+
+def newest(directory: Path) -> Stored | None:
+    """The shard's newest head, or None. Raises: LedgerCorrupt when the file is no signed checkpoint."""
+    path = directory / NEWEST
+    try:
+        signed = note.parse(path.read_bytes())
+        return Stored(Checkpoint.parse(signed.text), signed, path.stat().st_mtime_ns // 1000)
+    except FileNotFoundError:
+        return None
+    except note.BadNote as error:
+        raise LedgerCorrupt(f"{path} is no signed checkpoint ({error}): restore it from a copy") from error
+
+
+def anchored(directory: Path) -> list[Stored]:
+    """The heads that were anchored, smallest first. Raises: LedgerCorrupt."""
+    path = directory / TABLE
+    if not path.exists():
+        return []
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            rows = db.execute("SELECT note, t_us FROM head ORDER BY size").fetchall()
+        finally:
+            db.close()
+        return [Stored(Checkpoint.parse((signed := note.parse(t.encode())).text), signed, t_us) for t, t_us in rows]
+    except (sqlite3.DatabaseError, note.BadNote) as error:
+        raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from a copy") from error
+
+
+class Heads:
+    """What was signed for one shard. One process writes; any may read."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._db: sqlite3.Connection | None = None
+
+    def open(self) -> tuple[int, bytes] | None:
+        """Open for writing; returns size and root of the tree that was last signed for (or about to be)."""
+        self._db = sqlite3.connect(self._directory / TABLE, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL").fetchall()
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(_TABLES)
+        row = self._db.execute("SELECT size, root FROM state").fetchone()
+        return (int(row[0]), bytes(row[1])) if row else None
+
+    def promise(self, size: int, root: bytes) -> None:
+        """Store, before anything is signed, what will be signed: no other root may ever be signed for this size."""
+        self._open().execute(
+            "INSERT INTO state VALUES (1,?,?) ON CONFLICT DO UPDATE SET size=excluded.size, root=excluded.root",
+            (size, root),
+        )
+
+    def publish(self, signed: note.Note) -> None:
+        """Put the newest head where everyone finds it."""
+        files.replace(self._directory / NEWEST, str(signed).encode())
+
+    def anchor(self, size: int, signed: note.Note, t_us: int) -> None:
+        """Keep a head for good. The same size again replaces its signatures (others may have joined)."""
+        self._open().execute(
+            "INSERT INTO head VALUES (?,?,?) ON CONFLICT DO UPDATE SET note=excluded.note", (size, t_us, str(signed))
+        )
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise LedgerCorrupt(f"{self._directory}: the heads are not open")
+        return self._db

@@ -1,0 +1,79 @@
+"""Roots that somebody vouches for: the log's own signed heads, anchors in the governance ledger, heads from outside."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from gateway.ledger import anchor, heads, note
+from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.export import leaves
+from gateway.ledger.heads import Stored
+from gateway.ledger.logkeys import Keyring
+from gateway.ledger.note import BadSignature
+from gateway.ledger.reader import shards
+from gateway.ledger.scan import Head
+from gateway.ledger.signature import verify
+from gateway.ledger.verdict import Finding, Verdict
+
+
+class Vouched:
+    """Collects heads by shard, and findings about those that must not be believed."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.heads: dict[str, list[Head]] = defaultdict(list)
+        self.findings: list[Finding] = []
+        self._keyring = keyring
+
+    def own(self, root: Path) -> None:
+        """The signed heads that lie beside the shards under ``root``."""
+        for shard in shards(root):
+            try:
+                newest = heads.newest(root / shard)
+                for stored in heads.anchored(root / shard):
+                    self.take(shard, stored, "an anchored head")
+                if newest is not None:
+                    self.take(shard, newest, "the log's newest head", own=True)
+            except LedgerError as error:
+                self.findings.append(Finding(Verdict.BAD_SIGNATURE, shard, str(error)))
+
+    def anchors(self, governance: Path, shard: str = "gov") -> None:
+        """The anchors in a governance ledger; also names a log's own head that is older than its anchor."""
+        newest: dict[str, Head] = {}
+        for leaf in leaves(governance, shard) if shard in shards(governance) else ():
+            if (found := anchor.read(leaf)) is not None:
+                for name, (size, root) in found[1].items():
+                    newest[name] = Head(size, root, f"an anchor in {shard!r}", t_us=found[0])
+                    self.heads[name].append(newest[name])
+        for name, head in newest.items():
+            own = next((item for item in self.heads[name] if item.own), None)
+            if own is not None and own.size < head.size:
+                text = f"the newest head on disk covers {own.size} records, but {head.size} were anchored"
+                self.findings.append(Finding(Verdict.REPLAYED, name, text, own.size, head.size))
+
+    def take(self, shard: str, stored: Stored, source: str, *, own: bool = False) -> None:
+        """One signed head. What does not verify becomes a finding and vouches for nothing."""
+        head = stored.head
+        try:
+            if head.origin.rpartition("/")[2] != shard:
+                raise BadSignature(f"it is of the log {head.origin!r}")
+            times = verify(stored.signed, self._keyring.for_head(head.origin, head.size))
+        except BadSignature as error:
+            self.findings.append(Finding(Verdict.BAD_SIGNATURE, shard, f"{source}: {error}", head.size))
+            return
+        t_us = max(times.values()) * 1_000_000 or stored.t_us
+        self.heads[shard].append(Head(head.size, head.root, source, own=own, t_us=t_us))
+
+
+def read_head(path: Path) -> tuple[str, Stored, str]:
+    """A head that somebody else kept, a signed checkpoint in a file: its shard, itself, and words for it.
+
+    Raises: LedgerError when it is none.
+    """
+    try:
+        signed = note.parse(path.read_bytes())
+        head, t_us = Checkpoint.parse(signed.text), path.stat().st_mtime_ns // 1000
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read: {error.strerror}") from error
+    return head.origin.rpartition("/")[2], Stored(head, signed, t_us), f"the head in {path.name}"
