@@ -10,6 +10,9 @@ from gateway.observer.exporters import Exporter
 from gateway.observer.openmetrics import Family, Gauge
 from gateway.observer.state import WorkerState
 
+BUILD = ("version", "python")
+"""What of a version is a label; a process id would make a new series at every start."""
+
 
 class WorkerCounters:
     """Sums workers' own counters over their restarts: what a run of a worker had counted when it was last heard of
@@ -128,8 +131,8 @@ def observer_gauges(
     yield Gauge(
         name="gateway_build",
         help="What is running.",
-        labels=tuple(version),
-        cells={tuple(version.values()): 1},
+        labels=BUILD,
+        cells={tuple(version.get(name, "") for name in BUILD): 1},
         kind="info",
     )
     yield Gauge(

@@ -20,6 +20,7 @@ from gateway.observer.cells import (
     Histogram,
     Labels,
 )
+from gateway.observer.triton import TritonAliases
 
 Snapshot: TypeAlias = Mapping[str, list[tuple[Labels, list[int]]]]
 
@@ -77,6 +78,7 @@ class Metrics:
         self.expired = Counter("gateway_deadline_exceeded", "Calls whose deadline passed.", ("phase",))
         self.shed = Counter("gateway_recorded_shed", "Recorded calls that were refused for load or rate.", ("reason",))
         self.records = Counter("gateway_ledger_records", "Records in the ledger's shards.", ("shard", "kind"))
+        self.triton = TritonAliases()
         self._models, self._versions = Bounded(500), Bounded(1000)
         self._tenants = Bounded(max_tenants, tenants)
         self._methods, self._shards, self._kinds = Bounded(100), Bounded(1000), Bounded(50)
@@ -88,6 +90,10 @@ class Metrics:
         for value in vars(self).values():
             if isinstance(value, Counter | Histogram):
                 yield value
+
+    def _kept(self) -> Iterator[Counter | Histogram]:
+        yield from self.families()
+        yield from self.triton.counters()
 
     def apply(self, record: Record) -> None:
         """Fold one record. About 5 us (``python bench/observer.py``)."""
@@ -108,6 +114,7 @@ class Metrics:
             self.expired.add((record.stage,))
         if record.error in ("overloaded", "throttled"):
             self.shed.add((record.error,))
+        self.triton.apply(record, model)
         self._apply_decision(record)
         self._apply_phases(record, model)
 
@@ -156,14 +163,14 @@ class Metrics:
 
     def dump(self) -> Snapshot:
         """Everything needed to go on after a restart."""
-        state = {family.name: family.dump() for family in self.families()}
+        state = {family.name: family.dump() for family in self._kept()}
         for name, bounded in self._bounds():
             state[name] = [((value,), []) for value in bounded.dump()]
         return state
 
     def load(self, state: Snapshot) -> None:
         """Take over a dump of this or an older version; families it does not know start at zero."""
-        for family in self.families():
+        for family in self._kept():
             family.load(state.get(family.name, []))
         for name, bounded in self._bounds():
             bounded.load(key[0] for key, _ in state.get(name, []))

@@ -38,7 +38,8 @@ LAST_SENDING_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What an operator may say about the observer. ``config`` is shown at /config: it holds no secrets."""
+    """What an operator may say about the observer. ``config`` is shown at /config, redacted; ``version`` at /version.
+    ``triton`` adds Triton's metric names. Telemetry older than ``max_lag_s`` is skipped and counted."""
 
     host: str = "127.0.0.1"
     port: int = 8002
@@ -47,6 +48,7 @@ class Settings:
     config: Mapping[str, object] = field(default_factory=dict)
     max_tenants: int = 200
     tenants: tuple[str, ...] = ()
+    triton: bool = False
     sampling: Policy = Policy()  # noqa: RUF009 - frozen
     max_lag_s: int = 86_400
 
@@ -192,6 +194,7 @@ class Observer:
             return render(
                 [
                     *self._metrics.families(),
+                    *(self._metrics.triton.families() if self._settings.triton else ()),
                     *self._workers.families(),
                     *worker_gauges(states, self._clock_us()),
                     *observer_gauges(

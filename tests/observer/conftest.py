@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -132,3 +134,17 @@ def shards(tmp_path: Path) -> Shards:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def tool() -> Callable[[str, str], str]:
+    """Path of an external program; without it the test is skipped, but in CI it fails."""
+
+    def find(name: str, how: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            text = f"{name} is not installed: {how}"
+            pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+        return str(path)
+
+    return find

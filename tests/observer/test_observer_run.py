@@ -85,7 +85,7 @@ async def test_metrics_are_folded_from_the_ledger_and_survive_a_restart(shards, 
     async with running(data, clock) as get:
         text = await until(get, "/metrics", allowed + "2")
         assert 'gateway_ledger_size{shard="gw.0"} 3' in text
-        assert 'gateway_build_info{version="1.2.3"} 1' in text
+        assert 'gateway_build_info{version="1.2.3",python=""} 1' in text
 
 
 async def test_content_type_follows_what_the_scraper_accepts(shards, record, clock) -> None:

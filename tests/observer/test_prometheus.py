@@ -1,0 +1,175 @@
+"""What a real Prometheus makes of our metrics: its linter, its parser, its storage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from urllib.request import urlopen
+
+import pytest
+
+from gateway.observer.observer import Observer, Settings
+from gateway.observer.state import LedgerState, ModelState, PolicyState, WorkerState
+
+HOW = "apt-get install prometheus (Debian) brings prometheus and promtool"
+HOSTILE = 'quote " backslash \\ newline \n tab \t {x="y"} \u2028 é'
+
+
+def filled(shards, record, denied, clock) -> Observer:
+    """An observer that has folded something of every kind."""
+    data = shards.root.parent
+    shards.add(
+        record(0),
+        record(1, **denied),
+        record(2, tenant=HOSTILE),
+        record(3, status="DEADLINE_EXCEEDED", outcome="expired", stage="infer", error="deadline_exceeded"),
+        record(4, status="RESOURCE_EXHAUSTED", outcome="refused", stage="oblige", error="throttled"),
+        record(5, kind="beat"),
+    )
+    (data / "state").mkdir()
+    WorkerState(
+        worker=0,
+        pid=1,
+        started_us=1,
+        time_us=clock.now_us,
+        ready=True,
+        models=(ModelState(name="credit", version="3", state="AVAILABLE", digest="sha256:ab"),),
+        policy=PolicyState(revision="r7", digest="sha256:cd", activated_us=clock.now_us),
+        ledger=LedgerState(shard="gw.0"),
+        started=6,
+        shed={"overloaded": 1},
+        certificates={"CN=gateway": 1_900_000_000},
+    ).write(data / "state")
+    settings = Settings(port=0, version={"version": "1.2.3"}, triton=True)
+    return Observer(data, settings, clock_us=clock, clock_ns=lambda: 0)
+
+
+@asynccontextmanager
+async def serving(observer: Observer) -> AsyncIterator[int]:
+    """Runs ``observer``; yields its port."""
+    stop, ports = asyncio.Event(), []
+    task = asyncio.create_task(observer.run(stop, ports.append))
+    try:
+        while not ports and not task.done():
+            await asyncio.sleep(0.02)
+        yield ports[0]
+    finally:
+        stop.set()
+        await task
+
+
+async def scraped(observer: Observer, openmetrics: bool) -> bytes:
+    """One scrape after everything was folded."""
+    async with serving(observer):
+        for _ in range(200):
+            await asyncio.sleep(0.02)
+            if b'kind="beat"} 1' in observer.scrape(openmetrics):
+                break
+        return observer.scrape(openmetrics)
+
+
+async def test_promtool_finds_nothing_to_complain_about(shards, record, denied, clock, tool) -> None:
+    promtool = tool("promtool", HOW)
+    text = await scraped(filled(shards, record, denied, clock), openmetrics=False)
+    ours = b"\n".join(line for line in text.split(b"\n") if b"nv_" not in line) + b"\n"
+    assert ours.count(b"# TYPE") > 25
+    found = subprocess.run([promtool, "check", "metrics"], input=ours, capture_output=True, check=False)
+    assert (found.returncode, found.stdout.decode(), found.stderr.decode()) == (0, "", "")
+
+
+async def test_triton_names_are_there_when_asked_and_parse(shards, record, denied, clock, tool) -> None:
+    promtool = tool("promtool", HOW)
+    text = await scraped(filled(shards, record, denied, clock), openmetrics=False)
+    assert b'nv_inference_request_success{model="credit",version="3"} 2\n' in text
+    found = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert found.returncode in (0, 3)  # 3: parsed, but the names break the rules, as Triton's do
+    assert b"error while linting" not in found.stderr
+
+
+class Prometheus:
+    """A real server that scrapes one target five times a second."""
+
+    def __init__(self, program: str, folder: Path, target: int) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        config = folder / "prometheus.yml"
+        config.write_text(
+            "scrape_configs: [{job_name: gateway, scrape_interval: 200ms, scrape_timeout: 200ms, "
+            f"static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
+        )
+        self._log = (folder / "prometheus.log").open("wb")
+        self._process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                "--enable-feature=exemplar-storage",
+            ],
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def get(self, path: str) -> list[dict[str, Any]]:
+        with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=5) as answer:
+            data = json.load(answer)["data"]
+        return list(data["result"] if isinstance(data, dict) else data)
+
+    def until(self, path: str, seconds: float = 20.0) -> list[dict[str, Any]]:
+        """The first answer that is not empty."""
+        give_up = time.monotonic() + seconds
+        while time.monotonic() < give_up:
+            try:
+                if found := self.get(path):
+                    return found
+            except OSError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"nothing came for {path}")
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+        self._log.close()
+
+
+@pytest.fixture
+def prometheus(tool, tmp_path: Path) -> Iterator[list[Prometheus]]:
+    tool("prometheus", HOW)
+    running: list[Prometheus] = []
+    yield running
+    for server in running:
+        server.close()
+
+
+@pytest.mark.slow
+async def test_a_real_prometheus_scrapes_counts_exemplars_and_hostile_labels(
+    shards, record, denied, clock, prometheus, tool, tmp_path: Path
+) -> None:
+    observer = filled(shards, record, denied, clock)
+    now = time.time()
+
+    def ask(port: int) -> None:
+        server = Prometheus(tool("prometheus", HOW), tmp_path, port)
+        prometheus.append(server)
+        denials = server.until('query?query=gateway_requests_total{decision="deny"}')
+        assert denials[0]["value"][1] == "1"
+        assert server.get('query?query=up{job="gateway"}')[0]["value"][1] == "1"
+        hostile = server.until("query?query=" + quote('gateway_requests_total{tenant=~"(?s)quote.*"}'))
+        assert hostile[0]["metric"]["tenant"] == HOSTILE
+        observer._exemplify(record(0, t_us=time.time_ns() // 1000))
+        path = "query_exemplars?query=rpc_server_call_duration_seconds_bucket"
+        exemplars = server.until(f"{path}&start={now - 600:.0f}&end={now + 600:.0f}")
+        assert exemplars[0]["exemplars"][0]["labels"] == {"trace_id": record(0).trace}
+
+    async with serving(observer) as port:
+        await asyncio.to_thread(ask, port)
