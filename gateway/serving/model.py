@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
-from gateway.errors import DeadlineExceeded
+from gateway.errors import DeadlineExceeded, ModelFailed
+from gateway.serving.batch_queue import Rule
+from gateway.serving.batcher import Batcher, Limits
 from gateway.serving.datatypes import Array, to_raw
 from gateway.serving.pace import Pace, size_of
 from gateway.serving.servable import Arrays, Inference, ValidTensors
 from gateway.serving.settings import ModelSettings
 from gateway.serving.signature import ModelSignature
 from gateway.serving.spec import TensorSpec, fits, refill
+from gateway.serving.statistics import ModelStatistics, Statistics, Timing
 from gateway.types import ModelFacts, ServableId, Tensor
 
 
@@ -28,9 +30,9 @@ class Model(Protocol):
 
 
 class ModelServable:
-    """One loaded version. Short runs happen on the event loop, long ones in a thread (``pace.py``).
+    """One loaded version. Short runs happen on the event loop (``pace.py``), long ones in threads, batched.
 
-    ``infer`` belongs to one event loop.
+    ``infer`` belongs to one event loop. ``settings`` are complete.
     """
 
     def __init__(
@@ -41,8 +43,9 @@ class ModelServable:
         settings: ModelSettings,
         model: Model,
         pace: Pace,
+        rule: Rule,
+        limits: Limits,
         executor: Executor,
-        instances: int,
         clock_ns: Callable[[], int],
     ) -> None:
         self.facts = facts
@@ -50,48 +53,70 @@ class ModelServable:
         self.settings = settings
         self._model = model
         self._pace = pace
-        self._executor = executor
-        self._free = asyncio.Semaphore(instances)
         self._clock_ns = clock_ns
+        self._statistics = Statistics()
+        self._batcher = Batcher(
+            facts.id.name,
+            model.run,
+            self._tensors,
+            rule=rule,
+            limits=limits,
+            statistics=self._statistics,
+            executor=executor,
+            clock_ns=clock_ns,
+        )
 
     @property
     def id(self) -> ServableId:
         return self.facts.id
 
     async def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Inference:
-        """Run the model on ``inputs``. A short run does not suspend.
+        """Run the model on ``inputs``. A short run does not suspend; a long one may share a batch.
 
-        Raises: ModelFailed; DeadlineExceeded when the deadline passed before the run.
+        Raises: ModelFailed; DeadlineExceeded when the deadline passed before the run; Overloaded, Unavailable
+        when the queue is full.
         """
         size = size_of(inputs)
+        rows = self.signature.rows(inputs)
         if self._pace.is_short(size):
-            started = self._started(deadline_ns)
-            outputs = self._model.run(inputs)
-            self._pace.note(size, self._clock_ns() - started)
-        else:
-            async with self._free:
-                started = self._started(deadline_ns)
-                loop = asyncio.get_running_loop()
-                outputs, took = await loop.run_in_executor(self._executor, self._timed, inputs)
-                self._pace.note(size, took)
-        return Inference(outputs=self._tensors(outputs), started_ns=started, batch_n=self.signature.rows(inputs))
+            return self._here(inputs, rows, size, deadline_ns)
+        share = await self._batcher.infer(inputs, rows, deadline_ns)
+        timing = share.timing
+        if timing.rows == rows:
+            self._pace.note(size, timing.inferred_ns - timing.joined_ns)
+        return Inference(
+            outputs=share.outputs, started_ns=timing.started_ns, batch_n=timing.rows, batch_i=share.batch_i
+        )
+
+    def statistics(self, *, now_ns: int, now_ms: int) -> ModelStatistics:
+        """What was counted since the version was loaded; ``now_ns`` is monotonic, ``now_ms`` since 1970."""
+        return self._statistics.snapshot(self.id.name, self.id.version, now_ns=now_ns, now_ms=now_ms)
 
     def close(self) -> None:
+        """Free the model."""
         self._model.close()
 
-    def _started(self, deadline_ns: int | None) -> int:
-        now = self._clock_ns()
-        if deadline_ns is not None and now >= deadline_ns:
-            raise DeadlineExceeded(f"the deadline passed before model '{self.facts.id.name}' ran")
-        return now
-
-    def _timed(self, inputs: Arrays) -> tuple[Sequence[Array], int]:
+    def _here(self, inputs: Arrays, rows: int, size: int, deadline_ns: int | None) -> Inference:
+        """Run on the event loop."""
         started = self._clock_ns()
-        outputs = self._model.run(inputs)
-        return outputs, self._clock_ns() - started
+        if deadline_ns is not None and started >= deadline_ns:
+            self._statistics.failed("REJECTED", 0)
+            raise DeadlineExceeded(f"the deadline passed before model '{self.id.name}' ran")
+        try:
+            outputs = self._model.run(inputs)
+        except ModelFailed:
+            self._statistics.failed("BACKEND", self._clock_ns() - started)
+            raise
+        inferred = self._clock_ns()
+        self._pace.note(size, inferred - started)
+        tensors = self._tensors(outputs)
+        timing = Timing(rows, started, started, inferred, self._clock_ns())
+        self._statistics.executed(timing)
+        self._statistics.succeeded(rows, started, timing)
+        return Inference(outputs=tensors, started_ns=started, batch_n=rows)
 
     def _tensors(self, outputs: Sequence[Array]) -> tuple[Tensor, ...]:
-        return tuple([tensor_of(s, array) for s, array in zip(self.signature.outputs, outputs, strict=True)])
+        return tuple([tensor_of(spec, array) for spec, array in zip(self.signature.outputs, outputs, strict=True)])
 
 
 def tensor_of(spec: TensorSpec, array: Array) -> Tensor:

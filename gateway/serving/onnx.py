@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
 
 from gateway.errors import ModelFailed
-from gateway.serving.completion import GraphTensor, complete, signature_of
+from gateway.serving.assembly import assemble
+from gateway.serving.completion import GraphTensor
 from gateway.serving.datatypes import Array
 from gateway.serving.model import ModelServable
 from gateway.serving.pace import SHORT_NS, Pace
 from gateway.serving.servable import Arrays, ModelUnloadable
-from gateway.serving.settings import InstanceGroup, ModelSettings
+from gateway.serving.settings import ModelSettings
 from gateway.serving.version_files import Contents
-from gateway.serving.warmup import attempt
-from gateway.types import ModelFacts, ServableId
+from gateway.types import ServableId
 
 CPU = "CPUExecutionProvider"
 BFLOAT16 = 16
@@ -48,8 +49,24 @@ _TYPES = {
 }
 
 
+_PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""Triton's names of accelerators."""
+
+_GRAPH_LEVELS = {
+    -1: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    0: ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    1: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    2: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+"""Triton's ``optimization.graph.level``."""
+
+
 class Files(Protocol):
-    """Where a version's bytes come from."""
+    """Where a version's bytes come from; its text names the place."""
 
     def size(self) -> int:
         """Bytes of all files, without reading them. Raises: ModelUnloadable."""
@@ -65,17 +82,21 @@ class OnnxRuntime:
     """How models are run in this process; ``loader`` makes one version's loader.
 
     ``executor`` runs what is too long for the event loop. ``threads`` is the number of threads inside one
-    run for models whose configuration says nothing, ``instances`` how many runs of one model may be under
-    way at once. ``providers`` are execution providers in order of preference. ``inline_ns`` bounds a run
-    on the event loop. ``default_max_batch_size`` is for models that can batch and do not say how much.
+    run for models whose configuration says nothing (0: the runtime's choice), ``instances`` how many runs of
+    one model may be under way at once, ``max_queue`` how many calls may wait for it. ``providers`` are
+    execution providers in order of preference. ``inline_ns`` bounds a run on the event loop; 0 allows none.
+    ``default_max_batch_size`` is for models that can batch and do not say how much. ``op_libraries`` are the
+    custom-operator libraries that models may ask for, by path.
     """
 
     executor: Executor
     threads: int = 1
     instances: int = 2
+    max_queue: int = 1024
     providers: tuple[str, ...] = (CPU,)
     inline_ns: int = SHORT_NS
     default_max_batch_size: int = 64
+    op_libraries: frozenset[str] = frozenset()
     clock_ns: Callable[[], int] = field(default=time.monotonic_ns)
 
     def loader(self, id_: ServableId, files: Files, settings: ModelSettings) -> OnnxLoader:
@@ -97,43 +118,19 @@ class OnnxLoader:
         return 3 * self.files.size() + 16 * 1024 * 1024
 
     def load(self) -> ModelServable:
-        """Read, check, build, complete, try. Raises: ModelUnloadable."""
+        """Read, check, build, complete, try. Raises: ModelUnloadable naming the file and the cause."""
         contents = self.files.read()
         if contents.digest != self.id.digest:
             raise ModelUnloadable(
-                f"the files of '{self.id.name}' version {self.id.version} changed while they were loaded: "
-                f"expected {self.id.digest}, read {contents.digest}"
+                f"{self.files}: changed while it was loaded: expected {self.id.digest}, read {contents.digest}"
             )
-        model = OnnxModel(self.id.name, _session(contents, self.settings, self.runtime))
-        operators = {name for _, name in contents.facts.operators}
-        pace = Pace(0 if operators & VALUE_DRIVEN else self.runtime.inline_ns)
-        return self._tried(model, pace, self.runtime.default_max_batch_size)
-
-    def _tried(self, model: OnnxModel, pace: Pace, default_rows: int) -> ModelServable:
-        settings = complete(self.settings, model.inputs, model.outputs, default_rows)
-        if not settings.instance_groups:
-            here = InstanceGroup(name=self.id.name, count=self.runtime.instances, kind="cpu")
-            settings = replace(settings, instance_groups=(here,))
-        model.select([tensor.name for tensor in settings.outputs])
-        signature = signature_of(self.id.name, settings)
-        trial = attempt(model, signature.inputs, settings.max_batch_size, pace, self.runtime.clock_ns)
-        if trial.ran and settings.max_batch_size > 1 and not trial.leads:
-            if self.settings.max_batch_size:
-                raise ModelUnloadable(
-                    f"max_batch_size is {settings.max_batch_size}, but for a batch of 2 rows "
-                    f"the outputs of '{self.id.name}' do not have 2 rows"
-                )
-            return self._tried(model, pace, 0)
-        return ModelServable(
-            facts=ModelFacts(id=self.id, batching=settings.max_batch_size > 0, labels=settings.metric_tags),
-            signature=signature,
-            settings=settings,
-            model=model,
-            pace=pace,
-            executor=self.runtime.executor,
-            instances=_instances(settings),
-            clock_ns=self.runtime.clock_ns,
-        )
+        try:
+            model = OnnxModel(self.id.name, _session(contents, self.settings, self.runtime))
+            operators = {name for _, name in contents.facts.operators}
+            pace = Pace(0 if operators & VALUE_DRIVEN else self.runtime.inline_ns)
+            return assemble(self.id, self.settings, model, pace, self.runtime)
+        except ModelUnloadable as error:
+            raise ModelUnloadable(f"{self.files}: {error}") from error
 
 
 class OnnxModel:
@@ -192,26 +189,62 @@ def _describe(arg: ort.NodeArg) -> GraphTensor:
     return GraphTensor(arg.name, _TYPES.get(arg.type, arg.type), shape)
 
 
-def _instances(settings: ModelSettings) -> int:
-    return sum(group.count or 1 for group in settings.instance_groups)
-
-
 def _session(contents: Contents, settings: ModelSettings, runtime: OnnxRuntime) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = int(settings.parameters.get("intra_op_thread_count", runtime.threads))
-    options.inter_op_num_threads = int(settings.parameters.get("inter_op_thread_count", "1"))
+    options = _options(settings, runtime)
     if contents.external:
+        # The runtime copies them while it builds the session, so they need not outlive this call.
         names, blobs = list(contents.external), list(contents.external.values())
         options.add_external_initializers_from_files_in_memory(names, blobs, [len(blob) for blob in blobs])
-    providers = list(settings.accelerators or runtime.providers)
-    missing = [provider for provider in providers if provider not in ort.get_available_providers()]
-    if missing:
-        raise ModelUnloadable(
-            f"execution provider {missing} is not in the installed onnxruntime, "
-            f"which offers {ort.get_available_providers()}"
-        )
     try:
-        return ort.InferenceSession(contents.model, options, providers=providers)
+        return ort.InferenceSession(contents.model, options, providers=_providers(settings, runtime))
+    except ModelUnloadable:
+        raise
     except Exception as error:  # the runtime raises a dozen classes of its own
-        raise ModelUnloadable(f"ONNX Runtime cannot load the model: {error}") from error
+        raise ModelUnloadable(f"ONNX Runtime cannot load it: {brief(str(error))}") from error
+
+
+def _options(settings: ModelSettings, runtime: OnnxRuntime) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what matters comes back as an error
+    options.intra_op_num_threads = _number(settings, "intra_op_thread_count", runtime.threads)
+    options.inter_op_num_threads = _number(settings, "inter_op_thread_count", 1)
+    if _number(settings, "execution_mode", 0):
+        options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+    options.enable_cpu_mem_arena = bool(_number(settings, "enable_mem_arena", 1))
+    options.enable_mem_pattern = bool(_number(settings, "enable_mem_pattern", 1))
+    options.graph_optimization_level = _GRAPH_LEVELS[settings.graph_level]
+    # Threads that spin between runs would take the core from the event loop and from other models.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    for library in settings.op_libraries:
+        if library not in runtime.op_libraries:
+            allowed = sorted(runtime.op_libraries)
+            raise ModelUnloadable(f"custom-operator library '{library}' is not allow-listed; allowed: {allowed}")
+        options.register_custom_ops_library(library)
+    return options
+
+
+def _number(settings: ModelSettings, key: str, default: int) -> int:
+    text = settings.parameters.get(key, "")
+    if text and not text.isdecimal():
+        raise ModelUnloadable(f"parameter {key} must be a whole number, got '{text}'")
+    return int(text) if text else default
+
+
+def _providers(settings: ModelSettings, runtime: OnnxRuntime) -> list[str]:
+    """The execution providers asked for, and the CPU for whatever they cannot run."""
+    wanted = [_PROVIDERS.get(name, name) for name in settings.accelerators] or list(runtime.providers)
+    if any(group.kind == "gpu" for group in settings.instance_groups):
+        wanted.insert(0, _PROVIDERS["cuda"])
+    missing = [name for name in wanted if name not in ort.get_available_providers()]
+    if missing:
+        offered = ort.get_available_providers()
+        raise ModelUnloadable(f"execution provider {missing} is not in the installed onnxruntime, which has {offered}")
+    return [*dict.fromkeys([*wanted, CPU])]
+
+
+def brief(text: str) -> str:
+    """The runtime's message in one line: without its prefix and the place in its source."""
+    line = " ".join(text.split())
+    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", line)
+    line = re.sub(r"^/\S+:\d+ .*?\) (?=[A-Z])", "", line)
+    return line[:400]

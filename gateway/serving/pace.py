@@ -10,7 +10,10 @@ from __future__ import annotations
 from gateway.serving.servable import Arrays
 
 SHORT_NS = 200_000
+STALL_NS = 5_000_000
+
 _WEIGHT = 8
+_SPIKE = 8
 
 
 class Pace:
@@ -24,9 +27,16 @@ class Pace:
         self._mean_ns: dict[int, float] = {}
 
     def note(self, size: int, ns: int) -> None:
-        """A run of inputs of ``size`` took ``ns``."""
+        """A run of inputs of ``size`` took ``ns``.
+
+        A run that was merely interrupted counts as a few usual ones; one that would have stalled the loop
+        counts in full, so that the next one of its size goes to a thread.
+        """
         mean = self._mean_ns.get(size)
-        self._mean_ns[size] = ns if mean is None else mean + (ns - mean) / _WEIGHT
+        if mean is None or ns >= STALL_NS:
+            self._mean_ns[size] = ns
+        else:
+            self._mean_ns[size] = mean + (min(ns, _SPIKE * mean) - mean) / _WEIGHT
 
     def is_short(self, size: int) -> bool:
         """Whether runs of this size were measured, and are short. An unknown size is not."""

@@ -44,6 +44,9 @@ class VersionFiles:
         """The ONNX file itself."""
         return self.path / self.path.name if self.path.is_dir() else self.path
 
+    def __str__(self) -> str:
+        return str(self.main)
+
     def stamp(self) -> Stamp:
         """What tells whether any file beside the model file changed, without reading them."""
         found = []
