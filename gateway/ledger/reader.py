@@ -29,7 +29,10 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 class ShardReader:
-    """Leaves of one shard by sequence number. Not for two threads at once; every method blocks for one query."""
+    """Leaves of one shard by sequence number. Not for two threads at once; every method blocks for one query.
+
+    Queries cast to BLOB: a damaged file may answer with another type than the one that was written.
+    """
 
     def __init__(self, root: Path, shard: str) -> None:
         self.shard = shard
@@ -49,7 +52,7 @@ class ShardReader:
                 continue
             rows += self._query(
                 path,
-                "SELECT seq, leaf FROM leaf WHERE seq >= ? ORDER BY seq LIMIT ?",
+                "SELECT seq, CAST(coalesce(leaf, '') AS BLOB) FROM leaf WHERE seq >= ? ORDER BY seq LIMIT ?",
                 (first_seq, limit - len(rows)),
             )
             if len(rows) >= limit:
@@ -76,13 +79,15 @@ class ShardReader:
         last = ((n + 1) << (8 * (level + 1))) - 1
         for path in reversed(segment.files(self._directory)):
             if segment.first_seq(path) <= last:
-                rows = self._query(path, "SELECT hashes FROM tile WHERE level=? AND n=?", (level, n))
+                rows = self._query(
+                    path, "SELECT CAST(coalesce(hashes, '') AS BLOB) FROM tile WHERE level=? AND n=?", (level, n)
+                )
                 return bytes(rows[0][0]) if rows else None
         return None
 
     def start_root(self, path: Path) -> bytes:
         """The root that a segment says it continues. Raises: LedgerCorrupt."""
-        rows = self._query(path, "SELECT value FROM meta WHERE key='root'", ())
+        rows = self._query(path, "SELECT CAST(coalesce(value, '') AS BLOB) FROM meta WHERE key='root'", ())
         return bytes(rows[0][0]) if rows else b""
 
     def payload(self, seq: int) -> Sealed | None:

@@ -137,8 +137,15 @@ class Store:
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
         self._begin(end)
 
-    def close(self) -> None:
-        """Close the file and release the lock; safe to call twice."""
+    def close(self, *, settle: bool = False) -> None:
+        """Close the file and release the lock; safe to call twice.
+
+        With ``settle`` the log is moved into its file first, so that the file is whole by itself. Never after a
+        failed commit.
+        """
+        if settle and self._segment is not None:
+            with contextlib.suppress(sqlite3.Error):  # everything is durable in the log; the next open moves it
+                self._segment.checkpoint(truncate=True)
         self._drop()
         if self._lock is not None:
             self._lock.release()

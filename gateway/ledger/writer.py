@@ -97,7 +97,7 @@ class Writer:
         except Exception as fault:  # noqa: BLE001 - a thread's last word must reach its owner, whatever it is
             error = fault
         finally:
-            self._store.close()
+            self._store.close(settle=error is None)
             self._post(self._owner.ended, error)
 
     def _collect(self) -> list[Entry]:
