@@ -52,6 +52,11 @@ class Chain:
         self._keys = keys
         self._anonymous = anonymous
 
+    def trust(self, *, certificates: Certificates | None, tokens: Tokens | None) -> None:
+        """From the next call on, take certificates and tokens by these; calls under way end as they began."""
+        self._certificates = certificates
+        self._tokens = tokens
+
     async def authenticate(self, credentials: Credentials) -> Principal:
         """The principal these credentials prove. Raises: Unauthenticated."""
         proved = None

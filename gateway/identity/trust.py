@@ -1,0 +1,140 @@
+"""The trust file: whose tokens we believe and whom certificates name, as a security team writes it (TOML)."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from gateway.identity.claims import ClaimRules
+from gateway.identity.mtls import CertificateRule, RuleError
+from gateway.identity.signatures import ALGORITHMS
+
+
+class TrustError(Exception):
+    """The trust file cannot be used. The text names the file, the entry, what came and what was expected."""
+
+
+class IssuerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[[issuer]]``: the fields of ``ClaimRules``, and where its keys are."""
+
+    issuer: str
+    audiences: tuple[str, ...]
+    jwks: str
+    ca: str = ""
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
+    subject_claim: str = "sub"
+    tenant: str = ""
+    tenant_claim: str = "tenant"
+    groups_claim: str = "groups"
+    service_claim: str = ""
+    service_value: str = ""
+    claims: tuple[str, ...] = ()
+    max_age_s: int = 86_400
+    leeway_s: int = 30
+    refresh_s: int = 300
+    grace_s: int = 86_400
+
+    def rules(self) -> ClaimRules:
+        """What this issuer's tokens must say."""
+        return ClaimRules(
+            issuer=self.issuer,
+            audiences=frozenset(self.audiences),
+            subject_claim=self.subject_claim,
+            tenant=self.tenant,
+            tenant_claim=self.tenant_claim,
+            groups_claim=self.groups_claim,
+            service_claim=self.service_claim,
+            service_value=self.service_value,
+            kept=frozenset(self.claims),
+            max_age_s=self.max_age_s,
+            leeway_s=self.leeway_s,
+        )
+
+    def defect(self) -> str:
+        """Why this entry cannot be used; "" when it can."""
+        if not self.issuer or not self.audiences or not all(self.audiences):
+            return "issuer and at least one audience must be given: without them any token of anybody would do"
+        if unknown := [a for a in self.algorithms if a not in ALGORITHMS] or (not self.algorithms and ["none"]):
+            return f"algorithms: {', '.join(unknown)} not accepted; known are {', '.join(ALGORITHMS)}"
+        if self.jwks.startswith("http:") and not re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", self.jwks):
+            return f"jwks: {self.jwks} must be https, or anybody on the way could give other keys"
+        if bool(self.service_claim) != bool(self.service_value):
+            return "service_claim and service_value go together"
+        if min(self.max_age_s, self.refresh_s, self.grace_s) < 1 or not 0 <= self.leeway_s <= 300:
+            return "max_age_s, refresh_s and grace_s must be positive, leeway_s between 0 and 300"
+        return ""
+
+
+class CertificateEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[[certificate]]``: the fields of ``CertificateRule``."""
+
+    id: str
+    tenant: str
+    uri: str = ""
+    subject: dict[str, str] = {}
+    groups: tuple[str, ...] = ()
+    kind: Literal["user", "service"] = "service"
+
+    def rule(self) -> CertificateRule:
+        """The rule, checked. Raises: RuleError."""
+        rule = CertificateRule(
+            id=self.id,
+            tenant=self.tenant,
+            uri=self.uri,
+            subject=self.subject,
+            groups=self.groups,
+            kind=self.kind,
+        )
+        rule.check()
+        return rule
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    issuer: tuple[IssuerEntry, ...] = ()
+    certificate: tuple[CertificateEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a trust file says. No rules means that certificates prove nobody, no issuers that tokens do not."""
+
+    issuers: tuple[IssuerEntry, ...] = ()
+    rules: tuple[CertificateRule, ...] = ()
+
+
+def read_trust(path: Path) -> Trust:
+    """The trust in the file at ``path``. Raises: TrustError."""
+    try:
+        document = msgspec.convert(tomllib.loads(path.read_text()), _Document)
+    except OSError as error:
+        raise TrustError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrustError(f"{path}: not TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise TrustError(f"{path}: {error}{_nearest(str(error))}") from error
+    seen: set[str] = set()
+    for n, issuer in enumerate(document.issuer):
+        if defect := issuer.defect():
+            raise TrustError(f"{path}: issuer[{n}] ({issuer.issuer!r}): {defect}")
+        if issuer.issuer in seen:
+            raise TrustError(f"{path}: issuer[{n}]: {issuer.issuer!r} stands twice; one entry for each issuer")
+        seen.add(issuer.issuer)
+    try:
+        rules = tuple(entry.rule() for entry in document.certificate)
+    except RuleError as error:
+        raise TrustError(f"{path}: {error}") from error
+    return Trust(document.issuer, rules)
+
+
+def _nearest(text: str) -> str:
+    """The known field that an unknown one is probably meant to be."""
+    unknown = re.search(r"unknown field `([^`]*)`", text)
+    known = [*_Document.__struct_fields__, *IssuerEntry.__struct_fields__, *CertificateEntry.__struct_fields__]
+    close = difflib.get_close_matches(unknown[1], known, n=1) if unknown else []
+    return f"; the nearest known one is `{close[0]}`" if close else ""
