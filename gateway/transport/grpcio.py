@@ -45,6 +45,9 @@ class GrpcioTransport:
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def start(self, methods: Methods, *, host: str, port: int) -> int:
+        """See ``seam.Transport``. Raises: ValueError for client certificates that are asked for, not required."""
+        if self._tls is not None and self._tls.asks_without_insisting:
+            raise ValueError("grpcio cannot ask for a client certificate without requiring it: require it, or use h2")
         server = grpc.aio.server(options=_options(self._limits), compression=self._compression)
         server.add_generic_rpc_handlers((_Table(methods, self._tasks),))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

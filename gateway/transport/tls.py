@@ -34,6 +34,11 @@ class ServerTls:
         self._pem: Pem | None = None
         self._contexts: list[ssl.SSLContext] = []
 
+    @property
+    def asks_without_insisting(self) -> bool:
+        """True when a client may show a certificate but need not."""
+        return self._client_ca is not None and not self.require_client_cert
+
     def pem(self) -> Pem:
         """Return the files' contents as of the last ``reload`` (or the first use).
 
