@@ -10,13 +10,15 @@ from gateway.rpc.governed import Gate, Governed
 from gateway.rpc.health import Health
 from gateway.rpc.inference import Handler, model_infer
 from gateway.rpc.models import Models
+from gateway.rpc.reflection import reflection_methods
 from gateway.rpc.regions import NO_REGIONS, Regions
 from gateway.rpc.repository import repository_methods
 from gateway.rpc.server import server_methods
+from gateway.rpc.statistics import Counted, statistics_methods
 from gateway.rpc.streaming import model_stream_infer
 from gateway.transport.seam import Methods
 
-EXTENSIONS = ("classification", "binary_tensor_data", "parameters", "schedule_policy")
+EXTENSIONS = ("classification", "binary_tensor_data", "parameters", "schedule_policy", "model_configuration")
 """Triton's names for what is served whatever the configuration; clients look for them in ServerMetadata."""
 
 
@@ -31,13 +33,16 @@ def methods(
     name: str = "triton",
     allowed: frozenset[str] = frozenset(),
     regions: Regions = NO_REGIONS,
+    statistics: Counted | None = None,
     public_health: bool = True,
+    reflection: bool = False,
 ) -> Methods:
     """The table for one worker.
 
     ``name`` and ``version`` are what ServerMetadata answers (some clients expect ``triton``); ``ready`` says
-    whether the worker itself can serve; ``allowed`` are the metadata names that policy may see. With
-    ``public_health`` liveness and readiness of the server answer everybody: one bit, for probes without identity.
+    whether the worker itself can serve; ``allowed`` are the metadata names that policy may see. ``statistics``
+    counts the calls of models, over all workers. With ``public_health`` liveness and readiness of the server answer
+    everybody: one bit, for probes without identity. ``reflection`` describes the services to tools.
     """
     governed = Governed(gate, clocks, allowed)
 
@@ -50,18 +55,20 @@ def methods(
         name=name,
         version=version,
         ready=serves,
-        extensions=EXTENSIONS,
+        extensions=(*EXTENSIONS, *(("statistics",) if statistics else ())),
         public_health=public_health,
     )
     inference = {
         "ModelInfer": model_infer(handler, clocks, allowed=allowed, regions=regions),
         **server,
         **repository_methods(governed, models),
+        **(statistics_methods(governed, models, statistics) if statistics else {}),
     }
     health = Health(governed, models, ready=serves, public=public_health)
     return Methods(
         unary={f"{INFERENCE}/{method}": unary for method, unary in inference.items()}
         | {f"{HEALTH}/{method}": unary for method, unary in health.unary().items()},
         stream={f"{HEALTH}/{method}": stream for method, stream in health.stream().items()}
-        | {f"{INFERENCE}/ModelStreamInfer": model_stream_infer(governed, handler, regions)},
+        | {f"{INFERENCE}/ModelStreamInfer": model_stream_infer(governed, handler, regions)}
+        | (reflection_methods(governed) if reflection else {}),
     )
