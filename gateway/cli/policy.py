@@ -10,7 +10,11 @@ import typer
 from rich.console import Console
 
 from gateway.policy.bundle import Bundle
+from gateway.policy.canaries import FILE, failures, parse
 from gateway.policy.findings import Finding, PolicyInvalid
+from gateway.policy.mutate import mutate
+from gateway.policy.regorus import EmbeddedPoint
+from gateway.policy.schema import Gateway
 from gateway.policy.testing import run_tests
 
 app = typer.Typer(help="Check, test and prove policies; replay decisions; roll back.", no_args_is_help=True)
@@ -61,6 +65,34 @@ def run_command(
     console.print(f"{len(report.results)} tests, {failed} failed, {report.coverage:.1f} % of lines covered")
     if not report.results:
         console.print(f"{directory} has no test_* rule in any *_test.rego")
+    raise typer.Exit(0 if good else 1)
+
+
+@app.command("mutate", epilog="Example: gateway policy mutate policies")
+def mutate_command(directory: Directory = DEFAULT, as_json: Json = False) -> None:
+    """Break every field of every canary and see what is allowed still. Exit 1 if a broken field opens."""
+    bundle = read(directory, as_json=as_json)
+    point = EmbeddedPoint(bundle, gateway=Gateway())
+    try:
+        wrong = failures(parse(bundle.canaries), point.ask)
+        report = mutate(bundle, point.ask)
+    except (PolicyInvalid, ValueError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    good = not report.survivors and not wrong and report.canaries > 0
+    if as_json:
+        rows = [{"path": s.path, "change": s.change, "canary": s.canary, "effect": s.effect} for s in report.survivors]
+        typer.echo(json.dumps({"findings": rows, "evaluations": report.evaluations, "unread": report.unread}))
+        raise typer.Exit(0 if good else 1)
+    for finding in wrong:
+        typer.echo(str(finding.under(directory)))
+    for survivor in report.survivors:
+        typer.echo(f"{directory / FILE}:0:0: mutation: {survivor}")
+    if not report.canaries:
+        typer.echo(f"{directory / FILE}:0:0: canary: there are none: state allows and denials that must hold")
+    typer.echo(f"not read by this policy: {', '.join(report.unread) or 'nothing'}")
+    counts = f"{report.canaries} canaries, {report.evaluations} mutations"
+    typer.echo(f"{counts}, {len(report.survivors)} open, {len(report.accepted)} accepted in mutate.allow")
     raise typer.Exit(0 if good else 1)
 
 
