@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import signal
-import subprocess
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from gateway.cli.demo import show
 from gateway.cli.demo.client import ask
-from gateway.cli.demo.process import COMMAND, HOST, DemoFailed, Gateway, create_key, free_port, start
+from gateway.cli.demo.process import HOST, DemoFailed, Gateway, create_key, free_port, run, start
 from gateway.cli.demo.scenes import CALLERS, READER, Caller, scenes
 
 
@@ -77,10 +77,11 @@ def _tour(console: Console, gateway: Gateway, examples: Path, keys: dict[Caller,
 
 def _figures(console: Console, data: Path) -> None:
     """The commands that an operator and an auditor would run; each has to succeed."""
-    for arguments in (("usage", "--data", str(data)), ("ledger", "verify", "--data", str(data))):
-        show.heading(console, f"gateway {' '.join(arguments)}")
-        if subprocess.run([*COMMAND, *arguments], check=False).returncode != 0:
-            raise DemoFailed(f"`gateway {' '.join(arguments)}` failed")
+    where = ("--data", str(data))
+    show.heading(console, f"gateway usage {' '.join(where)}")
+    show.usage(console, json.loads(run(["usage", *where, "--json"])))
+    show.heading(console, f"gateway ledger verify {' '.join(where)}")
+    console.print(run(["ledger", "verify", *where]), highlight=False, markup=False, end="")
 
 
 def _stay(gateway: Gateway) -> None:

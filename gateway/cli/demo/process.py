@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMMAND = (sys.executable, "-m", "gateway")
+PROGRAM = os.path.relpath(Path(sys.executable).with_name("gateway"))
+"""How this command is called from where the reader stands."""
+
 HOST = "127.0.0.1"
 START_S = 30.0
 STOP_S = 30.0

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich import box
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
-from rich.syntax import Syntax
+from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.demo.client import Outcome
-from gateway.cli.demo.process import HOST, Gateway
+from gateway.cli.demo.process import HOST, PROGRAM, Gateway
 from gateway.cli.demo.scenes import Caller, Scene
 
+COLUMNS = ("tenant", "principal", "model", "requests", "rows", "denied", "failed")
 INDENT = (0, 0, 0, 4)
 NAMES = (("record", "gateway-prediction-id"), ("decision", "gateway-decision-id"), ("trace", "gateway-trace-id"))
+
+
+_SNIPPET = """\
+import os, numpy as np, tritonclient.grpc as triton
+client = triton.InferenceServerClient(os.environ["GATEWAY_URL"])
+image = triton.InferInput("image", [1, 8, 8], "FP32")
+image.set_data_from_numpy(np.zeros((1, 8, 8), np.float32))
+answer = client.infer("digits", [image], headers={"x-api-key": os.environ["GATEWAY_KEY"]})
+print(answer.as_numpy("digit"))"""
 
 
 def opening(console: Console, gateway: Gateway, examples: Path, policies: Path) -> None:
@@ -61,43 +72,38 @@ def heading(console: Console, command: str) -> None:
     console.print(Rule(f"[bold]$ {escape(command)}", align="left", style="dim"))
 
 
+def usage(console: Console, rows: list[dict[str, object]]) -> None:
+    """Who used what: the columns that fit everywhere; `gateway usage` has more."""
+    table = Table(*COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*(Text(str(row[name]) or "-", no_wrap=True) for name in COLUMNS))
+    console.print(table)
+
+
 def next_steps(console: Console, gateway: Gateway, data: Path, caller: Caller, key: str) -> None:
     """What to try while the gateway stays up."""
-    command = f"gateway predict digits --input image=@digit.npy --server {HOST}:{gateway.port} --key $KEY"
+    console.print()
+    console.print(Rule("[bold]what to try next", align="left"))
+    admin = f"http://{HOST}:{gateway.admin_port}"
+    steps = (
+        (
+            f"Be {caller.id} of {caller.tenant}, in another terminal:",
+            f"export GATEWAY_KEY={key}\nexport GATEWAY_URL={HOST}:{gateway.port} GATEWAY_DATA={data}",
+        ),
+        ("Ask:", f"{PROGRAM} predict sentiment --input 'text=[[\"Kind staff and a lovely room.\"]]'"),
+        (
+            "See what may be asked, what was recorded, and that it holds:",
+            f"{PROGRAM} models\n{PROGRAM} ledger tail --follow\n{PROGRAM} ledger verify\ncurl {admin}/metrics",
+        ),
+        ("Any client of the Open Inference Protocol does, here tritonclient in Python:", _SNIPPET),
+    )
+    for title, code in steps:
+        console.print(f"\n{title}", style="bold")
+        console.print(Text(code, style="cyan"), soft_wrap=True)  # to be copied: never broken, nor indented
     console.print(
-        Panel(
-            Group(
-                Text(f"The key of {caller.id} ({caller.tenant}):", style="bold"),
-                Syntax(f"export KEY={key}", "bash", background_color="default"),
-                Text("\nAny client of the protocol, here tritonclient:", style="bold"),
-                Syntax(_snippet(gateway.port), "python", background_color="default"),
-                Text("\nAnd:", style="bold"),
-                Syntax(
-                    f"{command}\n"
-                    f"gateway ledger tail --data {data}\n"
-                    f"gateway ledger verify --data {data}\n"
-                    f"curl http://{HOST}:{gateway.admin_port}/metrics",
-                    "bash",
-                    background_color="default",
-                ),
-                Text(
-                    "\nChange policies/data.json, for example tenants.research.models, and ask again: "
-                    "the new policy holds within a second.",
-                ),
-            ),
-            title="what to try next",
-            subtitle="Ctrl-C ends the demo",
-            expand=False,
-        )
+        "\nChange the rules: add breast-cancer to tenants.research.models in policies/data.json, ask again. The "
+        "new policy holds within a second, and every record says under which one it was decided."
     )
-
-
-def _snippet(port: int) -> str:
-    return (
-        "import os, numpy as np, tritonclient.grpc as triton\n"
-        f'client = triton.InferenceServerClient("{HOST}:{port}")\n'
-        'image = triton.InferInput("image", [1, 8, 8], "FP32")\n'
-        "image.set_data_from_numpy(np.zeros((1, 8, 8), np.float32))\n"
-        'answer = client.infer("digits", [image], headers={"x-api-key": os.environ["KEY"]})\n'
-        'print(answer.as_numpy("digit"))'
-    )
+    console.print("\nCtrl-C ends the demo.", style="dim")
