@@ -15,6 +15,8 @@ from gateway.config.tree import Tls as TlsKeys
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.chain import Chain
 from gateway.identity.key_file import KeyFileError
+from gateway.identity.trust import TrustError
+from gateway.identity.trusted import Trusted
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.counters import Counters, shared_counters
@@ -43,9 +45,26 @@ def keys(data: DataDir) -> ApiKeys:
     return found
 
 
-def authenticator(config: Config, api_keys: ApiKeys) -> Chain:
+async def trusted(config: Config, data: DataDir) -> Trusted | None:
+    """Token issuers and certificate rules, if there is a file of them. Raises: StartupError."""
+    if config.identity.trust is None:
+        return None
+    found = Trusted(config.identity.trust, clock_s, backups=data.state)
+    try:
+        await found.open()
+    except TrustError as error:
+        raise StartupError(str(error)) from error
+    return found
+
+
+def authenticator(config: Config, api_keys: ApiKeys, trust: Trusted | None) -> Chain:
     """Who may prove an identity, in which order."""
-    return Chain(keys=api_keys, anonymous=config.identity.anonymous)
+    return Chain(
+        certificates=trust.certificates if trust is not None else None,
+        tokens=trust.tokens if trust is not None else None,
+        keys=api_keys,
+        anonymous=config.identity.anonymous,
+    )
 
 
 def decisions(config: Config) -> EmbeddedPoint:

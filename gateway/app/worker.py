@@ -19,6 +19,8 @@ from gateway.app.report import Reporter
 from gateway.app.secret import ensure_secret
 from gateway.config import Config
 from gateway.identity.api_keys import ApiKeys
+from gateway.identity.chain import Chain
+from gateway.identity.trusted import Trusted
 from gateway.ledger.commitment import Salts
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.admission import Admission
@@ -71,10 +73,15 @@ class _Worker:
     methods: Methods
     reporter: Reporter
     api_keys: ApiKeys
+    chain: Chain
+    trusted: Trusted | None
 
     async def reload(self) -> None:
         """SIGHUP: look at everything again that is read from files."""
         self.api_keys.reload()
+        if self.trusted is not None:
+            await self.trusted.reload()
+            self.chain.trust(certificates=self.trusted.certificates, tokens=self.trusted.tokens)
 
 
 async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) -> _Worker:
@@ -82,6 +89,10 @@ async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) 
     data = DataDir(config.data)
     index = child.brief.index
     api_keys = parts.keys(data)
+    trusted = await parts.trusted(config, data)
+    if trusted is not None:
+        stack.push_async_callback(trusted.close)
+    chain = parts.authenticator(config, api_keys, trusted)
     point = parts.decisions(config)
     shard = await parts.ledger(config, data, index)
     stack.push_async_callback(shard.close)
@@ -95,14 +106,14 @@ async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) 
     reporter = Reporter(
         folder=data.state, index=index, models=models.manager, point=point, ledger=shard, admission=admission
     )
-    table = _methods(config, data, api_keys, point, shard, models, admission, counters, reporter)
-    return _Worker(table, reporter, api_keys)
+    table = _methods(config, data, chain, point, shard, models, admission, counters, reporter)
+    return _Worker(table, reporter, api_keys, chain, trusted)
 
 
 def _methods(
     config: Config,
     data: DataDir,
-    api_keys: ApiKeys,
+    chain: Chain,
     point: EmbeddedPoint,
     shard: ShardLedger,
     models: parts.Runtime,
@@ -112,7 +123,7 @@ def _methods(
 ) -> Methods:
     """The pipeline, assembled, behind the method table."""
     enforcement = Enforcement(
-        authenticator=parts.authenticator(config, api_keys),
+        authenticator=chain,
         models=models.manager,
         decisions=point,
         clock_ns=clock_ns,
