@@ -132,6 +132,7 @@ class DirectorySource:
                 places = ", ".join(map(str, directories))
                 raise ModelUnloadable(f"model appears in two or more repositories: {places}")
             directory = directories[0]
+            self._hold_inside(directory)
             settings = self._settings(name, directory)
             filename = settings.default_model_filename or FILENAME
             return [
@@ -140,6 +141,11 @@ class DirectorySource:
             ]
         except (ModelUnloadable, OSError) as error:
             return [Unloadable(ServableId(name, "", ""), str(error))]
+
+    def _hold_inside(self, directory: Path) -> None:
+        real = directory.resolve()
+        if not any(real.is_relative_to(path.resolve()) for path in self._paths):
+            raise ModelUnloadable(f"{directory}: leads to {real}, outside the repository")
 
     def _settings(self, name: str, directory: Path) -> ModelSettings:
         path = directory / CONFIG

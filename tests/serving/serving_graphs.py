@@ -64,3 +64,16 @@ def place(repository: Path, name: str, data: bytes, version: int = 1) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
+
+
+def external(location: str) -> bytes:
+    """y = x @ w, whose w of 4 x 4 lies in another file."""
+    weight = TensorProto(name="w", data_type=FLOAT, dims=[4, 4], data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", "0"), ("length", "64")):
+        weight.external_data.add(key=key, value=value)
+    return model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [tensor("x", FLOAT, ("N", 4))],
+        [tensor("y", FLOAT, ("N", 4))],
+        [weight],
+    )

@@ -1,0 +1,137 @@
+"""What is refused at load, in words that name the file; and what the trial decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto as T
+from onnx import helper
+from serving_graphs import FLOAT, identity, model, place, scale, tensor
+
+from gateway.errors import ModelFailed
+from gateway.serving.model import ModelServable
+from gateway.serving.onnx import OnnxRuntime
+from gateway.serving.servable import ModelUnloadable
+from gateway.serving.settings import InstanceGroup, ModelSettings
+from gateway.serving.version_files import VersionFiles
+from gateway.types import ServableId, Tensor
+
+Load = Callable[..., ModelServable]
+
+
+def classifier(zipmap: bool) -> bytes:
+    """A label and its probabilities, as scikit-learn's converter writes them."""
+    nodes = [helper.make_node("Softmax", ["x"], ["p"])]
+    outputs = [tensor("p", FLOAT, ("N", 2))]
+    if zipmap:
+        zip_ = helper.make_node("ZipMap", ["p"], ["z"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+        map_ = helper.make_map_type_proto(T.INT64, helper.make_tensor_type_proto(FLOAT, None))
+        outputs = [helper.make_value_info("z", helper.make_sequence_type_proto(map_))]
+        nodes.append(zip_)
+    graph = helper.make_graph(nodes, "g", [tensor("x", FLOAT, ("N", 2))], outputs)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 1)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("data", "settings", "words"),
+    [
+        (classifier(zipmap=True), ModelSettings(), "output 'z' is seq(map(int64,tensor(float))), which is no tensor"),
+        (model([], [], [], opset=99), ModelSettings(), "Opset 99 is under development"),
+        (
+            model([helper.make_node("Frobnicate", ["x"], ["y"])], [tensor("x", FLOAT, [1])], [tensor("y", FLOAT, [1])]),
+            ModelSettings(),
+            "ONNX Runtime cannot load it",
+        ),
+        (identity(), ModelSettings(accelerators=("cuda",)), "execution provider ['CUDAExecutionProvider'] is not in"),
+        (identity(), ModelSettings(instance_groups=(InstanceGroup(kind="gpu"),)), "CUDAExecutionProvider"),
+        (identity(), ModelSettings(op_libraries=("evil.so",)), "library 'evil.so' is not allow-listed"),
+        (
+            identity(),
+            ModelSettings(parameters={"intra_op_thread_count": "many"}),
+            "parameter intra_op_thread_count must be a whole number, got 'many'",
+        ),
+        (identity(shape=(1, 4)), ModelSettings(max_batch_size=4), "does not support batching"),
+    ],
+)
+def test_what_cannot_be_served_says_so_and_where(
+    load: Load, tmp_path: Path, data: bytes, settings: ModelSettings, words: str
+) -> None:
+    with pytest.raises(ModelUnloadable) as caught:
+        load(data, settings)
+    assert words in str(caught.value)
+    assert str(tmp_path / "m" / "1" / "model.onnx") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_plain_classifier_loads(load: Load) -> None:
+    assert load(classifier(zipmap=False)).facts.batching
+
+
+def test_files_that_change_between_digest_and_load_are_refused(tmp_path: Path, runtime: OnnxRuntime) -> None:
+    path = place(tmp_path, "m", scale(2))
+    files = VersionFiles(tmp_path / "m", path)
+    loader = runtime.loader(ServableId("m", "1", files.read().digest), files, ModelSettings())
+    path.write_bytes(scale(3))
+    with pytest.raises(ModelUnloadable, match="changed while it was loaded"):
+        loader.load()
+
+
+def mixing() -> bytes:
+    """Every row's answer depends on all rows."""
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=0)
+    return model([node], [tensor("x", FLOAT, ("N", 4))], [tensor("y", FLOAT, ("N", 4))])
+
+
+def not_a_batch() -> bytes:
+    """The first dimension of the answer is free, but is not the rows'."""
+    node = helper.make_node("NonZero", ["x"], ["t"])
+    back = helper.make_node("Transpose", ["t"], ["y"])
+    return model([node, back], [tensor("x", FLOAT, ("N", 4))], [tensor("y", T.INT64, ("K", 2))])
+
+
+def test_a_model_whose_rows_depend_on_each_other_is_never_batched_with_other_callers(load: Load) -> None:
+    assert load(scale(2))._batcher._queue._rule.max_rows == 64
+    mixed = load(mixing())
+    assert mixed._batcher._queue._rule.max_rows == 0
+    assert mixed.signature.max_batch_size == 64
+
+
+async def test_a_model_without_a_row_for_each_row_is_served_without_a_batch_dimension(load: Load) -> None:
+    servable = load(not_a_batch())
+    assert servable.signature.max_batch_size == 0
+    assert not servable.facts.batching
+    x = np.eye(4, dtype=np.float32)
+    inputs = servable.signature.validate([Tensor(name="x", datatype="FP32", shape=(4, 4), data=x.tobytes())])
+    outputs = (await servable.infer(inputs)).outputs
+    assert outputs[0].shape == (4, 2)
+    with pytest.raises(ModelUnloadable, match="the outputs do not have 2 rows"):
+        load(not_a_batch(), ModelSettings(max_batch_size=4))
+
+
+def test_a_model_that_refuses_made_up_inputs_still_loads_but_is_not_trusted(load: Load) -> None:
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    ins = [tensor("x", FLOAT, ("N", "M")), tensor("shape", T.INT64, (2,))]
+    servable = load(model(nodes, ins, [tensor("y", FLOAT, ("A", "B"))]))
+    assert servable._batcher._queue._rule.max_rows == 0
+
+
+def test_instances_and_queue_come_from_the_configuration(load: Load) -> None:
+    servable = load(identity(), ModelSettings(instance_groups=(InstanceGroup(count=3), InstanceGroup())))
+    assert servable._batcher._limits.instances == 4
+
+
+async def test_a_run_that_fails_names_the_model_and_not_the_inputs(load: Load) -> None:
+    gather = helper.make_node("Gather", ["table", "x"], ["y"])
+    from onnx import numpy_helper
+
+    table = numpy_helper.from_array(np.arange(4, dtype=np.float32), "table")
+    servable = load(model([gather], [tensor("x", T.INT64, ("N", 1))], [tensor("y", FLOAT, ("N", 1))], [table]))
+    data = np.array([[424242]], np.int64).tobytes()
+    with pytest.raises(ModelFailed, match=r"^model 'm' failed to run on these inputs$") as caught:
+        await servable.infer(servable.signature.validate([Tensor(name="x", datatype="INT64", shape=(1, 1), data=data)]))
+    assert "424242" not in str(caught.value)
+    assert servable.statistics(now_ns=0, now_ms=0).fails == {"BACKEND": 1}
