@@ -11,6 +11,7 @@
     │   ├── Unsupported             a method or option we do not serve
     │   ├── MessageTooLarge         over a size limit
     │   ├── Unparsable              the bytes are not the message that the method takes
+    │   ├── RegionUnusable          shared memory that cannot be opened, or is too small
     │   ├── DeadlineExceeded        the caller's time is up
     │   └── Cancelled               the caller hung up
     ├── PolicyError                 the rules say no
@@ -139,6 +140,13 @@ class Unparsable(CallerError):
 
     code = Code.INTERNAL
     reason = "unparsable"
+
+
+class RegionUnusable(CallerError):
+    """Shared memory that cannot be opened, or is too small for an output. INTERNAL, as Triton answers."""
+
+    code = Code.INTERNAL
+    reason = "region_unusable"
 
 
 class DeadlineExceeded(CallerError):
