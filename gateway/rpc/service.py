@@ -11,9 +11,11 @@ from gateway.rpc.health import Health
 from gateway.rpc.inference import Handler, model_infer
 from gateway.rpc.models import Models
 from gateway.rpc.reflection import reflection_methods
-from gateway.rpc.regions import NO_REGIONS, Regions
+from gateway.rpc.regions import NO_REGIONS
 from gateway.rpc.repository import repository_methods
 from gateway.rpc.server import server_methods
+from gateway.rpc.shared_memory import NO_REGISTRY, shared_memory_methods
+from gateway.rpc.shared_regions import SharedRegions
 from gateway.rpc.statistics import Counted, statistics_methods
 from gateway.rpc.streaming import model_stream_infer
 from gateway.transport.seam import Methods
@@ -32,7 +34,7 @@ def methods(
     ready: Callable[[], bool],
     name: str = "triton",
     allowed: frozenset[str] = frozenset(),
-    regions: Regions = NO_REGIONS,
+    memory: SharedRegions | None = None,
     statistics: Counted | None = None,
     public_health: bool = True,
     reflection: bool = False,
@@ -40,11 +42,14 @@ def methods(
     """The table for one worker.
 
     ``name`` and ``version`` are what ServerMetadata answers (some clients expect ``triton``); ``ready`` says
-    whether the worker itself can serve; ``allowed`` are the metadata names that policy may see. ``statistics``
-    counts the calls of models, over all workers. With ``public_health`` liveness and readiness of the server answer
-    everybody: one bit, for probes without identity. ``reflection`` describes the services to tools.
+    whether the worker itself can serve; ``allowed`` are the metadata names that policy may see. ``memory`` is what
+    local callers may share with us, ``statistics`` counts the calls of models, over all workers. With
+    ``public_health`` liveness and readiness of the server answer everybody: one bit, for probes without identity.
+    ``reflection`` describes the services to tools.
     """
     governed = Governed(gate, clocks, allowed)
+    regions = memory or NO_REGIONS
+    optional = (("statistics", statistics), ("system_shared_memory", memory))
 
     def serves() -> bool:
         return ready() and models.all_ready()
@@ -55,13 +60,14 @@ def methods(
         name=name,
         version=version,
         ready=serves,
-        extensions=(*EXTENSIONS, *(("statistics",) if statistics else ())),
+        extensions=(*EXTENSIONS, *(name for name, part in optional if part is not None)),
         public_health=public_health,
     )
     inference = {
         "ModelInfer": model_infer(handler, clocks, allowed=allowed, regions=regions),
         **server,
         **repository_methods(governed, models),
+        **shared_memory_methods(governed, memory or NO_REGISTRY),
         **(statistics_methods(governed, models, statistics) if statistics else {}),
     }
     health = Health(governed, models, ready=serves, public=public_health)
