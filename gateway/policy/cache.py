@@ -39,6 +39,10 @@ class DecisionCache:
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
         self._bytes = 0
 
+    def fresh(self) -> DecisionCache:
+        """An empty cache with the same bounds."""
+        return DecisionCache(max_entries=self._max_entries, max_bytes=self._max_bytes)
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -35,12 +35,16 @@ class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return _laid_over(sample(group, name, method), self.input)
 
 
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    canaries: tuple[Canary, ...]
+
+
 def parse(raw: bytes) -> tuple[Canary, ...]:
     """The canaries of a bundle. Raises: PolicyInvalid for a file, or an input, that does not fit."""
     if not raw:
         return ()
     try:
-        canaries = msgspec.json.decode(raw, type=tuple[Canary, ...])
+        canaries = msgspec.json.decode(raw, type=_File).canaries
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise PolicyInvalid([Finding(FILE, 0, 0, "canary", str(error))]) from error
     findings = []

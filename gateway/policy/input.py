@@ -56,14 +56,28 @@ def batch_of(query: Query) -> int:
         return 0
     if query.model is None or not query.model.batching:
         return 1
-    first = {tensor.shape[0] if tensor.shape else 0 for tensor in call.inputs}
-    return max(first.pop(), 0) if len(first) == 1 else 0
+    rows = -1
+    for tensor in call.inputs:
+        first = tensor.shape[0] if tensor.shape else 0
+        if rows not in (-1, first):
+            return 0
+        rows = first
+    return max(rows, 0)
 
 
 def size_of(tensor: Tensor) -> int:
     """Bytes of one tensor."""
     data = tensor.data
     return data.nbytes if isinstance(data, memoryview) else len(data)
+
+
+def total_bytes_of(query: Query) -> int:
+    """Bytes of all input tensors."""
+    total = 0
+    if query.call is not None:
+        for tensor in query.call.inputs:
+            total += size_of(tensor)
+    return total
 
 
 def deadline_ms(query: Query) -> int:
@@ -179,7 +193,7 @@ def _tensors(query: Query) -> Document:
     return {
         "count": len(inputs),
         "batch": batch_of(query),
-        "total_bytes": sum(size_of(tensor) for tensor in call.inputs),
+        "total_bytes": total_bytes_of(query),
         "inputs": inputs,
         "outputs": [_output(output) for output in call.outputs],
     }

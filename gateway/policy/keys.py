@@ -121,7 +121,7 @@ def _computed(params: frozenset[str]) -> Mapping[Path, Getter]:
         ("request", "time", "weekday"): facts.weekday_of,
         ("tensors", "count"): lambda q: len(q.call.inputs) if q.call else 0,
         ("tensors", "batch"): facts.batch_of,
-        ("tensors", "total_bytes"): lambda q: sum(facts.size_of(t) for t in q.call.inputs) if q.call else 0,
+        ("tensors", "total_bytes"): facts.total_bytes_of,
         ("tensors", "inputs"): _inputs,
         ("tensors", "outputs"): _outputs,
         ("settings",): lambda q: (q.settings.scope, _pairs(q.settings.writes)) if q.settings else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -24,11 +25,11 @@ _MISMATCH = Reason("cache_mismatch", "deny", "a cached decision differs from a f
 
 
 class EmbeddedPoint:
-    """Decides with one bundle, for the thread that made it. ``decide`` never suspends.
+    """Decides with one bundle at a time, for the thread that made it. ``decide`` never suspends.
 
     ``record_input`` tells what ``Decision.slice`` holds: the values that the policy reads, or the full document.
-    ``verify`` is the share of cache hits that are decided again and compared; one mismatch denies and turns the
-    cache off.
+    ``cache`` gives the bounds of the exact cache, None turns it off. ``verify`` is the share of cache hits that are
+    decided again and compared; one mismatch denies and turns the cache off until the next swap.
     """
 
     def __init__(
@@ -42,45 +43,50 @@ class EmbeddedPoint:
         verify: float = 0.0,
     ) -> None:
         """Raises: RegoError when the engine refuses the bundle."""
-        self.bundle = bundle
         self.stats = CacheStats()
-        self._engine = Interpreter(bundle.modules, bundle.data)
         self._gateway = gateway
-        self._cache = cache
         self._params = params
-        self._reads = bundle.reads if record_input == "slice" else None
+        self._full = record_input == "full"
         self._verify = verify
-        self._key: Callable[[Query], Hashable] | None = None
-        if cache is not None and bundle.reads is not None and record_input == "slice":
-            self._key = compile_key(bundle.reads, params)
+        self._empty_cache = cache
+        self._snapshot = self._build(bundle)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle in force."""
+        return self._snapshot.bundle
 
     @property
     def revision(self) -> str:
         """Names the bundle in force."""
-        return self.bundle.revision
+        return self._snapshot.bundle.revision
+
+    def swap(self, bundle: Bundle) -> None:
+        """Decide with ``bundle`` from the next query on. All or nothing: when it raises, nothing has changed.
+
+        Raises: RegoError when the engine refuses it.
+        """
+        self._snapshot = self._build(bundle)
 
     async def decide(self, query: Query) -> Decision:
         """The policy's decision. Everything but a complete allow is a denial.
 
         Raises: Internal when the input document breaks its own schema; then no engine was asked.
         """
-        return self.decide_now(query)
-
-    def decide_now(self, query: Query) -> Decision:
-        """``decide`` without a coroutine."""
-        cache = self._cache
-        if self._key is None or cache is None:
+        snapshot = self._snapshot
+        cache, key_of = snapshot.cache, snapshot.key
+        if cache is None or key_of is None:
             self.stats.bypasses += 1
-            return self._evaluate(query)
-        key = self._key(query)
+            return self._evaluate(snapshot, query)
+        key = key_of(query)
         kept = cache.get(key, query.context.received_ns)
         if kept is None:
             self.stats.misses += 1
-            decision = self._evaluate(query)
+            decision = self._evaluate(snapshot, query)
             cache.put(key, decision, query.context.received_ns)
             return decision
         if self._verify and random.random() < self._verify:  # noqa: S311  # sampling, not a secret
-            return self._compare(query, kept)
+            return self._compare(snapshot, query, kept)
         self.stats.hits += 1
         return Decision(
             id=decision_id(),
@@ -98,44 +104,65 @@ class EmbeddedPoint:
 
     def ask(self, raw: bytes) -> Verdict:
         """The verdict on an encoded input document, whatever the engine does."""
-        try:
-            return read(self._engine.evaluate(raw.decode()))
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # noqa: BLE001  # an engine panic is not an Exception, and it denies
-            return failed(error)
+        return self._snapshot.ask(raw)
 
-    def _evaluate(self, query: Query) -> Decision:
+    def _build(self, bundle: Bundle) -> Snapshot:
+        """A snapshot with an empty cache of its own, so that no decision outlives its policy."""
+        engine = Interpreter(bundle.modules, bundle.data)
+        key = None if bundle.reads is None else compile_key(bundle.reads, self._params)
+        template = None if self._full or key is None else self._empty_cache
+        return Snapshot(bundle, engine, key, template.fresh() if template is not None else None)
+
+    def _evaluate(self, snapshot: Snapshot, query: Query) -> Decision:
         facts = document(query, self._gateway, self._params)
         try:
             raw = encode(facts)
             schema.check(raw)
         except (msgspec.ValidationError, TypeError) as error:
             raise Internal(query.context.call_id) from error
-        verdict = self.ask(raw)
+        verdict = snapshot.ask(raw)
         return Decision(
             id=decision_id(),
             allow=verdict.allow,
             servable=query.model.id if query.model is not None else None,
             reasons=verdict.reasons,
             obligations=verdict.obligations,
-            revision=self.bundle.revision,
-            digest=self.bundle.digest,
+            revision=snapshot.bundle.revision,
+            digest=snapshot.bundle.digest,
             policy_version=verdict.policy_version,
             ttl_s=verdict.ttl_s,
-            slice=slices.cut(facts, self._reads),
+            slice=raw if self._full else slices.cut(facts, snapshot.bundle.reads),
         )
 
-    def _compare(self, query: Query, kept: Decision) -> Decision:
+    def _compare(self, snapshot: Snapshot, query: Query, kept: Decision) -> Decision:
         """Decide again although it is cached; a difference means the cache is wrong, so it ends here."""
-        fresh = self._evaluate(query)
+        fresh = self._evaluate(snapshot, query)
         same = ("allow", "reasons", "obligations", "policy_version", "slice")
         if all(getattr(fresh, name) == getattr(kept, name) for name in same):
             self.stats.hits += 1
             return fresh
         self.stats.mismatches += 1
-        self._cache = None
+        snapshot.cache = None
         return msgspec.structs.replace(fresh, allow=False, reasons=(_MISMATCH,), obligations=())
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """One bundle ready to decide: read by reference once per decision, so no decision mixes two revisions."""
+
+    bundle: Bundle
+    engine: Interpreter
+    key: Callable[[Query], Hashable] | None
+    cache: DecisionCache | None
+
+    def ask(self, raw: bytes) -> Verdict:
+        """The verdict on an encoded input document. An engine panic is not an ``Exception``, and it denies."""
+        try:
+            return read(self.engine.evaluate(raw.decode()))
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # see above
+            return failed(error)
 
 
 def decision_id() -> str:
