@@ -64,7 +64,8 @@ class EchoService:
         try:
             await self.release.wait()
         except asyncio.CancelledError:
-            await asyncio.sleep(0.05)
+            for _ in range(5):
+                await asyncio.sleep(0)
             self.cancelled.set()
             raise
         return Answer(b"done")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
+from certificates import Authority
 from raw_client import message
 from transports import running
 
 from gateway.transport.seam import Limits
+from gateway.transport.tls import ServerTls
 
 OK, DEADLINE, INTERNAL, UNIMPLEMENTED, EXHAUSTED, INVALID = 0, 4, 13, 12, 8, 3
 
@@ -166,3 +171,13 @@ async def test_the_budget_of_unfinished_bytes_holds_for_all_calls_together() -> 
         for start in range(0, 60_000, 15_000):
             client.data(again, message(bytes(59_995))[start : start + 15_000], end=start == 45_000)
         assert await client.status(again) == OK
+
+
+async def test_an_optional_certificate_may_be_left_out(tmp_path: Path) -> None:
+    ca = Authority("ca")
+    client_ca = Authority("clients").write(tmp_path, "clients")
+    async with running("h2", tls=ServerTls(*ca.issue(tmp_path, "server"), client_ca)) as server:
+        credentials = grpc.ssl_channel_credentials(ca.pem())
+        async with grpc.aio.secure_channel(f"localhost:{server.port}", credentials) as ch:
+            assert await ch.unary_unary("/test.Test/Echo")(b"hi", timeout=5) == b"hi"
+        assert server.service.heads[0].certificate == b""

@@ -91,16 +91,6 @@ async def test_a_strangers_certificate_is_never_taken_for_a_proof(kind: str, tmp
         assert server.service.heads == []
 
 
-async def test_an_optional_certificate_may_be_left_out(kind: str, tmp_path: Path) -> None:
-    if kind == "grpcio":
-        pytest.skip("grpc core for Python cannot ask without insisting; the test above holds that it says so")
-    ca = Authority("ca")
-    client_ca = Authority("clients").write(tmp_path, "clients")
-    async with running(kind, tls=ServerTls(*ca.issue(tmp_path, "server"), client_ca)) as server:
-        assert await echo(server.port, grpc.ssl_channel_credentials(ca.pem())) == b"hi"
-        assert server.service.heads[0].certificate == b""
-
-
 async def test_new_connections_see_the_new_certificate_and_old_ones_live_on(kind: str, tmp_path: Path) -> None:
     old, new = Authority("old"), Authority("new")
     tls = ServerTls(*old.issue(tmp_path, "server"))
