@@ -15,6 +15,7 @@ from gateway.serving.lease import Lease, Slot
 from gateway.serving.roster import ModelStatus as ModelStatus
 from gateway.serving.roster import Roster
 from gateway.serving.servable import ModelUnloadable, Servable, Signature, Source
+from gateway.serving.statistics import ModelStatistics
 from gateway.serving.version_policy import State, Verb, VersionPolicy, availability_preserving
 from gateway.types import ModelFacts, ModelRef, Permit, ServableId
 
@@ -104,6 +105,11 @@ class Manager:
         """Every version known, by name, then by number."""
         return self._roster.index()
 
+    def statistics(self, *, now_ns: int, now_ms: int) -> list[ModelStatistics]:
+        """What every version that is ready counted in this process since it was loaded."""
+        slots = [slot for slot in self._roster.loaded() if slot.state is State.READY]
+        return [slot.loaded().statistics(now_ns=now_ns, now_ms=now_ms) for slot in slots]
+
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` after every change of state, on the event loop."""
         self._roster.subscribe(changed)
@@ -114,7 +120,9 @@ class Manager:
             return
         loop = asyncio.get_running_loop()
         aspired = await loop.run_in_executor(self._executor, self._source.aspired)
-        for name in self._roster.aspire(aspired):
+        names = self._roster.aspire(aspired)
+        self._roster.label(self._source.labels())
+        for name in names:
             self._nudge(name)
 
     async def converged(self, name: str = "") -> None:

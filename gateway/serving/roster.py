@@ -32,6 +32,7 @@ class ModelStatus:
 class _Model:
     slots: dict[ServableId, Slot] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    standing: Mapping[str, str] = field(default_factory=dict)  # where each label really points
 
 
 class Roster:
@@ -114,10 +115,14 @@ class Roster:
                     model.slots[id_] = Slot(loader)
         return names
 
-    def label(self, name: str, labels: Mapping[str, str]) -> None:
-        """Let ``labels`` (label to version) be other names of versions of ``name``, and no others."""
-        self._models.setdefault(name, _Model()).labels = dict(labels)
-        self._route(name)
+    def label(self, labels: Mapping[str, Mapping[str, str]]) -> None:
+        """Let these (by model: label to version) be the only other names of versions.
+
+        A label moves once the version that it should point at is ready; until then it stays where it was.
+        """
+        for name, model in self._models.items():
+            model.labels = dict(labels.get(name, {}))
+            self._route(name)
 
     def snapshots(self, name: str) -> list[Snapshot]:
         """What the version policy needs to know of one model."""
@@ -155,5 +160,10 @@ class Roster:
         # Of two contents under one number, the wanted one is the newer: it comes last and wins.
         slots.sort(key=lambda slot: slot.aspired)
         ready = [slot.servable.facts for slot in slots if slot.servable is not None]
+        versions = {facts.id.version for facts in ready}
+        model.standing = {
+            label: wanted if wanted in versions else model.standing.get(label, wanted)
+            for label, wanted in model.labels.items()
+        }
         others = {ref: facts for ref, facts in self._routes.items() if ref.name != name}
-        self._routes = others | table(ready, model.labels)
+        self._routes = others | table(ready, model.standing)

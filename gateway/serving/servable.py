@@ -10,6 +10,7 @@ import numpy as np
 
 from gateway.serving.settings import ModelSettings
 from gateway.serving.spec import TensorSpec
+from gateway.serving.statistics import ModelStatistics
 from gateway.types import ModelFacts, ServableId, Tensor
 
 Arrays: TypeAlias = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
@@ -84,6 +85,14 @@ class Servable(Protocol):
         """
         ...
 
+    def statistics(self, *, now_ns: int, now_ms: int) -> ModelStatistics:
+        """What was counted since the version was loaded; ``now_ns`` is monotonic, ``now_ms`` since 1970."""
+        ...
+
+    def statistics(self, *, now_ns: int, now_ms: int) -> ModelStatistics:
+        """What was counted since the version was loaded; ``now_ns`` is monotonic, ``now_ms`` since 1970."""
+        ...
+
     def close(self) -> None:
         """Free the model. Only called when no lease is out."""
         ...
@@ -115,6 +124,10 @@ class Source(Protocol):
 
         May read files: the manager calls it off the event loop, one call at a time.
         """
+        ...
+
+    def labels(self) -> Mapping[str, Mapping[str, str]]:
+        """For model names, other names of their versions (label to version), as of the last ``aspired``."""
         ...
 
     def watch(self, changed: Callable[[], None]) -> None:

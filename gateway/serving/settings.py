@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+LABEL_PREFIX = "version_label."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorSettings:
@@ -119,4 +121,14 @@ class ModelSettings:
     metric_tags: Mapping[str, str] = field(default_factory=dict)
     response_cache: bool = False
     unsupported: tuple[str, ...] = ()
+
+    @property
+    def version_labels(self) -> Mapping[str, str]:
+        """Other names of versions: the parameters ``version_label.<label>``, whose values are versions."""
+        return {
+            key.removeprefix(LABEL_PREFIX): value
+            for key, value in self.parameters.items()
+            if key.startswith(LABEL_PREFIX)
+        }
+
     given: bytes = b""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from gateway.serving.completion import FILENAME
+from gateway.serving.routes import LABEL
 from gateway.serving.servable import Loader, ModelUnloadable, Servable
 from gateway.serving.settings import ModelSettings, VersionPolicy
 from gateway.serving.version_files import Stamp, VersionFiles
@@ -71,6 +72,7 @@ class DirectorySource:
         self._make = make
         self._poll_s = poll_s
         self._name = name
+        self._labels: dict[str, Mapping[str, str]] = {}
         self._digests: dict[Path, tuple[Stamp, str]] = {}
         self._poller: asyncio.Task[None] | None = None
 
@@ -79,11 +81,16 @@ class DirectorySource:
 
         What cannot be served is stated too, as a version whose load fails with the reason.
         """
+        self._labels = {}
         found: dict[str, list[Path]] = {}
         for path in self._paths:
             for name, directory in self._models(path):
                 found.setdefault(name, []).append(directory)
         return {name: self._aspire(name, directories) for name, directories in found.items()}
+
+    def labels(self) -> Mapping[str, Mapping[str, str]]:
+        """Version labels by model, from their configurations, as of the last ``aspired``."""
+        return self._labels
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Look at the directories every ``poll_s`` seconds; nothing to do when that is 0."""
@@ -134,6 +141,7 @@ class DirectorySource:
             directory = directories[0]
             self._hold_inside(directory)
             settings = self._settings(name, directory)
+            self._labels[name] = _labels(directory, settings)
             filename = settings.default_model_filename or FILENAME
             return [
                 self._loader(name, version, VersionFiles(directory, path), settings)
@@ -202,3 +210,13 @@ def _versions(directory: Path) -> list[int]:
     """Version directories: numbers without leading zeros, all else is ignored."""
     names = [child.name for child in directory.iterdir() if child.is_dir()]
     return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and str(int(name)) == name)
+
+
+def _labels(directory: Path, settings: ModelSettings) -> Mapping[str, str]:
+    for label, version in settings.version_labels.items():
+        if not LABEL.fullmatch(label) or not version.isdecimal():
+            raise ModelUnloadable(
+                f"{directory / CONFIG}: version label '{label}' must be letters, digits and _, not only digits, "
+                f"and point at a version number; it points at '{version}'"
+            )
+    return settings.version_labels

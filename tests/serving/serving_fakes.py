@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.serving.servable import Inference, Loader, ModelUnloadable, ValidTensors
 from gateway.serving.signature import ModelSignature
+from gateway.serving.statistics import ModelStatistics
 from gateway.types import Decision, ModelFacts, Permit, ServableId
 
 
@@ -28,6 +29,9 @@ class FakeServable:
     async def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Inference:
         assert not self.closed
         return Inference(outputs=(), started_ns=0)
+
+    def statistics(self, *, now_ns: int, now_ms: int) -> ModelStatistics:
+        return ModelStatistics(name=self.id.name, version=self.id.version)
 
     def close(self) -> None:
         assert not self.closed
@@ -58,10 +62,14 @@ class FakeSource:
 
     def __init__(self) -> None:
         self.desired: Mapping[str, Sequence[Loader]] = {}
+        self.named: Mapping[str, Mapping[str, str]] = {}
         self.changed: Callable[[], None] = lambda: None
 
     def aspired(self) -> Mapping[str, Sequence[Loader]]:
         return self.desired
+
+    def labels(self) -> Mapping[str, Mapping[str, str]]:
+        return self.named
 
     def watch(self, changed: Callable[[], None]) -> None:
         self.changed = changed

@@ -94,7 +94,7 @@ async def lag_beside(servable: ModelServable, width: int, calls: int) -> float:
 
 
 async def test_the_loop_turns_beside_a_slow_model(load: Load) -> None:
-    slow = matmul(1024, 60)
+    slow = matmul(1024, 250)
     servable = load(slow)
     # A neighbour on this machine may steal the core in one round, but not in each of five.
     lags = [await lag_beside(servable, 1024, calls=6) for _ in range(5)]

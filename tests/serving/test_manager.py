@@ -176,3 +176,22 @@ async def test_closing_frees_every_model(stage: Stage) -> None:
     assert loader.loaded is not None
     assert loader.loaded.closed
     assert not stage.manager.ready(ModelRef("m"))
+
+
+async def test_a_label_moves_only_to_a_version_that_is_ready(stage: Stage) -> None:
+    stage.source.named = {"m": {"canary": "1"}}
+    await stage.start(FakeLoader(ONE))
+    assert stage.manager.resolve(ModelRef("m", "canary")).id == ONE
+    stage.source.named = {"m": {"canary": "2", "stable": "9"}}
+    await stage.want(FakeLoader(ONE), FakeLoader(TWO))
+    assert stage.manager.resolve(ModelRef("m", "canary")).id == ONE
+    await stage.finish()
+    assert stage.manager.resolve(ModelRef("m", "canary")).id == TWO
+    with pytest.raises(ModelUnavailable, match="'m' version stable is not at ready state"):
+        stage.manager.resolve(ModelRef("m", "stable"))
+
+
+async def test_statistics_are_of_what_is_ready(stage: Stage) -> None:
+    await stage.start(FakeLoader(ONE), FakeLoader(OTHER))
+    rows = stage.manager.statistics(now_ns=0, now_ms=0)
+    assert sorted((row.name, row.version) for row in rows) == [("m", "1"), ("n", "1")]

@@ -18,7 +18,10 @@ from gateway.types import ModelRef
 
 
 def parse(text: str) -> ModelSettings:
-    """A stand-in for the protobuf text parser: a name, or nonsense."""
+    """A stand-in for the protobuf text parser: a name, a label, or nonsense."""
+    if text.startswith("label: "):
+        label, version = text.removeprefix("label: ").split()
+        return ModelSettings(parameters={f"version_label.{label}": version}, version_policy=VersionPolicy(kind="all"))
     if not text.startswith("name: "):
         raise ValueError("1:1 : expected a field name")
     return ModelSettings(name=text.removeprefix("name: ").strip())
@@ -135,4 +138,20 @@ async def test_changes_in_the_directory_are_followed_and_a_broken_one_keeps_the_
         await asyncio.wait_for(changed.wait(), 10)
     assert manager.ready(ModelRef("m", "1"))
     await source.close()
+    await manager.close()
+
+
+async def test_version_labels_come_from_the_configuration(tmp_path: Path, source, executor) -> None:  # type: ignore[no-untyped-def]
+    for version in (1, 2):
+        place(tmp_path, "m", scale(version), version)
+    config = tmp_path / "m" / "config.pbtxt"
+    config.write_text("label: canary 1")
+    manager = Manager(executor, linger_s=0)
+    await manager.start(source)
+    assert manager.resolve(ModelRef("m", "canary")).id.version == "1"
+    config.write_text("label: 12 1")
+    await manager.refresh()
+    await manager.converged()
+    assert "version label '12' must be letters" in manager.index()[0].reason
+    assert manager.resolve(ModelRef("m")).id.version == "2"
     await manager.close()
