@@ -44,6 +44,7 @@ class ShardLedger:
         self._bound = queue_bound
         self._beat_s = beat_s
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._turn: list[Entry] = []
         self._writer = Writer(store, self._items, self, loop, boot=self.boot, clock_us=clock_us)
         self._next = 0
         self._durable = 0
@@ -135,6 +136,7 @@ class ShardLedger:
                 self._put(self._event("shutdown", self._tally()), None)
             self._refusal = f"shard {self.shard!r} is closed"
             self._writer.closing.set()
+            self._hand_over()
             self._items.put(Stop())
         await asyncio.shield(self._ended)
         self._writer.thread.join()
@@ -147,8 +149,20 @@ class ShardLedger:
         future: asyncio.Future[Receipt] = self._loop.create_future()
         self._next = seq + 1
         self._pending += 1
-        self._items.put(Entry(seq, leaf, payload, future))
+        if not self._turn:
+            self._loop.call_soon(self._hand_over)
+        self._turn.append(Entry(seq, leaf, payload, future))
         return future
+
+    def _hand_over(self) -> None:
+        """Give the writer all that this turn of the loop appended, at once.
+
+        One by one, the first record would wake it while the loop still makes the others: it would take the GIL
+        and sync that one alone (measured with 128 calls in flight: 70 us of CPU a record, against 15).
+        """
+        for entry in self._turn:
+            self._items.put(entry)
+        self._turn.clear()
 
     async def _start(self, size: int, about: Mapping[str, events.Value]) -> None:
         self._next = self._durable = self._beat_at = size
@@ -191,6 +205,7 @@ class ShardLedger:
     def suspend(self, error: Exception) -> None:
         if not self._writer.closing.is_set():
             self._refusal = f"shard {self.shard!r} cannot write ({error}): no record, no answer"
+        self._hand_over()
         self._items.put(Fence())
 
     def failed(self, entries: list[Entry], error: Exception) -> None:
@@ -211,6 +226,7 @@ class ShardLedger:
             self._refusal = f"shard {self.shard!r} gave up: {error}"
             if not self.broken.done():
                 self.broken.set_result(error)
+        self._hand_over()
         while not self._items.empty():
             item = self._items.get_nowait()
             if isinstance(item, Entry):
