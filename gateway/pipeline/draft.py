@@ -32,7 +32,7 @@ class Draft:
 
     __slots__ = (
         "authenticated_ns", "batch_i", "batch_n", "call", "context", "decided_ns", "decision", "inferred_ns",
-        "inputs_c", "model", "outputs", "outputs_c", "payload", "policy_c", "principal", "queued_ns", "ref",
+        "inputs_c", "keep", "model", "outputs", "outputs_c", "payload", "policy_c", "principal", "queued_ns", "ref",
         "request_digest", "route", "rows", "stage",
     )  # fmt: skip
 
@@ -57,7 +57,8 @@ class Draft:
         self.policy_c = ""
         self.request_digest = ""
         self.route = ""
-        self.payload = "none"
+        self.keep = "digest"  # what policy wants kept: full, digest or none
+        self.payload = "none"  # what is
 
     def phases(self, now_ns: int) -> dict[str, int]:
         """Microseconds from receipt to the end of each phase reached, in the order of PHASES.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
+from gateway.errors import DeadlineExceeded
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.draft import Draft
 from gateway.pipeline.enforcement import Enforcement
@@ -59,16 +61,21 @@ class Gate:
                 draft.stage = "answer"
                 body = answer(permit)
                 if inspect.isawaitable(body):
-                    body = await body
+                    body = await _within(body, duties.deadline_ms)
         except BaseException as error:
             seen = await self._recorder.ended(draft, error)
             if seen is error:
                 raise
             raise seen from error
         if context.action.group == "health":
-            return Delivery(body=body, decision_id=permit.decision.id)
+            return Delivery(body=body, decision_id=permit.decision.id, headers=duties.headers)
         receipt = await self._recorder.answered(draft)
-        return Delivery(body=body, prediction_id=receipt.prediction_id, decision_id=permit.decision.id)
+        return Delivery(
+            body=body,
+            prediction_id=receipt.prediction_id,
+            decision_id=permit.decision.id,
+            headers=duties.headers,
+        )
 
     async def visible(self, context: Context, refs: Sequence[ModelRef]) -> frozenset[ModelRef]:
         """Those of ``refs`` that the caller may do ``context``'s action on: for answers that list models.
@@ -76,3 +83,14 @@ class Gate:
         Not recorded: the call that lists them is. Raises: Unauthenticated, PolicyUnavailable.
         """
         return await self._enforcement.visible(context, refs)
+
+
+async def _within(body: Awaitable[bytes], deadline_ms: int | None) -> bytes:
+    """``body``, if it comes before policy's deadline; the caller's own is the transport's to keep."""
+    if deadline_ms is None:
+        return await body
+    try:
+        async with asyncio.timeout(deadline_ms / 1000):
+            return await body
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"policy allows {deadline_ms} ms for this call, and they passed") from error

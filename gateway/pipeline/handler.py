@@ -71,6 +71,7 @@ class InferenceHandler:
 
     async def _predict(self, call: Call, draft: Draft) -> tuple[ServableId, Permit, tuple[tuple[str, str], ...]]:
         permit, duties = await self._enforcement.permit(draft)
+        draft.keep = duties.payload or "digest"
         with self._models.lease(permit) as servable:
             draft.stage = "validate"
             if call.defect is not None:
@@ -89,7 +90,9 @@ class InferenceHandler:
         draft.inferred_ns = self._clock_ns()
         draft.queued_ns = run.started_ns
         draft.batch_n, draft.batch_i = run.batch_n, run.batch_i
+        if duties.deadline_ms is not None and deadline_ns is not None and draft.inferred_ns >= deadline_ns:
+            raise DeadlineExceeded("the deadline passed while the model ran")
         draft.stage = "mask"
         masked = self._obligations.after(run.outputs, permit.decision, duties, call.outputs)
-        draft.outputs = select(masked, call.outputs)
+        draft.outputs = select(masked, call.outputs, batching=servable.facts.batching)
         return servable.id, permit, duties.headers

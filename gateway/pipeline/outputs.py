@@ -30,7 +30,9 @@ def check_requested(requested: Sequence[OutputRequest], signature: Signature, se
         seen.add(request.name)
 
 
-def select(outputs: tuple[Tensor, ...], requested: Sequence[OutputRequest]) -> tuple[Tensor, ...]:
+def select(
+    outputs: tuple[Tensor, ...], requested: Sequence[OutputRequest], *, batching: bool = True
+) -> tuple[Tensor, ...]:
     """``outputs`` reduced to the requested ones (all when none is named), keeping the model's order.
 
     Called after masking, so that a class list never tells what a mask hides.
@@ -41,7 +43,9 @@ def select(outputs: tuple[Tensor, ...], requested: Sequence[OutputRequest]) -> t
         return outputs
     wanted = {request.name: request for request in requested}
     return tuple(
-        classify(tensor, wanted[tensor.name].classification) if wanted[tensor.name].classification else tensor
+        classify(tensor, wanted[tensor.name].classification, batching=batching)
+        if wanted[tensor.name].classification
+        else tensor
         for tensor in outputs
         if tensor.name in wanted
     )

@@ -12,6 +12,7 @@ from gateway.ledger import record as records
 from gateway.ledger.commitment import Salts, commit, commit_bytes
 from gateway.ledger.ledger import Ledger, Payload
 from gateway.pipeline.draft import Draft, record_of
+from gateway.pipeline.payload import encode_payload
 from gateway.types import Receipt
 
 
@@ -102,6 +103,8 @@ class Recorder:
         if call.request_id:
             key, text = self._request_key, call.request_id.encode()
             draft.request_digest = hmac.digest(key, text, "sha256")[:16].hex()
+        if draft.keep == "none":
+            return None
         salts = salt_in = self._salts.take()
         if call.defect is None:  # what is malformed has no canonical form to commit to
             draft.inputs_c = commit("in", salt_in, call.inputs)
@@ -111,8 +114,11 @@ class Recorder:
             draft.outputs_c = commit("out", salt_out, draft.outputs)
         if decision is not None and decision.slice:
             draft.policy_c = commit_bytes("pol", salt_in, decision.slice)
-        draft.payload = "digest"
-        return Payload(salts=salts, tenant=draft.principal.tenant)
+        draft.payload = draft.keep
+        body = b""
+        if draft.keep == "full":
+            body = encode_payload(call.inputs, draft.outputs, decision.slice if decision is not None else b"")
+        return Payload(salts=salts, body=body, tenant=draft.principal.tenant)
 
 
 def _retrieve(durable: asyncio.Future[Receipt]) -> None:
