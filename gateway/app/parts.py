@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -26,9 +27,11 @@ from gateway.policy.findings import PolicyInvalid
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.schema import Gateway
 from gateway.rpc.model_config import parse as parse_model_config
+from gateway.rpc.shared_regions import Registered, SharedRegions
 from gateway.serving.manager import Manager
 from gateway.serving.onnx import OnnxRuntime
 from gateway.serving.sources import DirectorySource
+from gateway.shared_file import SharedFile
 from gateway.transport.grpcio import GrpcioTransport
 from gateway.transport.h2 import H2Transport
 from gateway.transport.seam import Limits, Transport
@@ -138,6 +141,18 @@ def counters(data: DataDir) -> Counters:
     )
     shared.open()
     return shared
+
+
+def epoch() -> str:
+    """Names this run of the gateway: all its workers have one supervisor."""
+    return f"{_boot_id()}.{os.getppid()}"
+
+
+def memory(config: Config, data: DataDir) -> SharedRegions | None:
+    """What local callers may share with us, if that is switched on."""
+    if not config.server.shared_memory:
+        return None
+    return SharedRegions(SharedFile(data.state / "regions", Registered, Registered(), epoch=epoch()))
 
 
 def transport(config: Config) -> Transport:

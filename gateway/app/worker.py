@@ -17,6 +17,7 @@ from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
 from gateway.app.report import Reporter
 from gateway.app.secret import ensure_secret
+from gateway.app.statistics import StatisticsBoard
 from gateway.config import Config
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.chain import Chain
@@ -33,6 +34,7 @@ from gateway.pipeline.recorder import Recorder
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.rpc.context import Clocks
 from gateway.rpc.service import methods
+from gateway.rpc.shared_regions import SharedRegions
 from gateway.transport.seam import Methods
 
 _log = logging.getLogger("gateway.worker")
@@ -56,7 +58,7 @@ async def work(child: Child, config: Config) -> None:
             where = f"{config.server.host}:{child.brief.port}"
             raise StartupError(f"cannot listen on {where}: {error.strerror or error}") from error
         await child.listen(worker.reload)
-        reporting = asyncio.create_task(worker.reporter.run())
+        reporting = asyncio.gather(worker.reporter.run(), worker.statistics.run())
         gc.collect()
         gc.freeze()  # what is loaded by now lives as long as the process: no collection looks at it again
         child.report(Status(ready_port=port))
@@ -72,6 +74,7 @@ async def work(child: Child, config: Config) -> None:
 class _Worker:
     methods: Methods
     reporter: Reporter
+    statistics: StatisticsBoard
     api_keys: ApiKeys
     chain: Chain
     trusted: Trusted | None
@@ -106,8 +109,14 @@ async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) 
     reporter = Reporter(
         folder=data.state, index=index, models=models.manager, point=point, ledger=shard, admission=admission
     )
-    table = _methods(config, data, chain, point, shard, models, admission, counters, reporter)
-    return _Worker(table, reporter, api_keys, chain, trusted)
+    statistics = StatisticsBoard(
+        data.state, index, epoch=parts.epoch(), models=models.manager, clock_ns=clock_ns, clock_us=clock_us
+    )
+    memory = parts.memory(config, data)
+    if memory is not None:
+        stack.callback(memory.close)
+    table = _methods(config, data, chain, point, shard, models, admission, counters, reporter, statistics, memory)
+    return _Worker(table, reporter, statistics, api_keys, chain, trusted)
 
 
 def _methods(
@@ -120,6 +129,8 @@ def _methods(
     admission: Admission,
     counters: Counters,
     reporter: Reporter,
+    statistics: StatisticsBoard,
+    memory: SharedRegions | None,
 ) -> Methods:
     """The pipeline, assembled, behind the method table."""
     enforcement = Enforcement(
@@ -153,4 +164,8 @@ def _methods(
         version=__version__,
         ready=lambda: reporter.ready,
         allowed=frozenset(config.server.metadata),
+        memory=memory,
+        statistics=statistics.counted,
+        public_health=config.server.public_health,
+        reflection=config.server.reflection,
     )

@@ -66,6 +66,10 @@ class Server(Section):
     """Time that calls in flight get to finish when the gateway stops."""
     reflection: bool = False
     """Serve gRPC reflection, so that grpcurl needs no proto files."""
+    shared_memory: bool = False
+    """Let local callers register system shared memory and keep tensors there."""
+    public_health: bool = True
+    """Liveness and readiness of the server answer callers without a credential; else the policy decides."""
     metadata: tuple[str, ...] = ()
     """Request metadata keys (lower case) that policy may read."""
     trust_trace: Literal["always", "authenticated", "never"] = "authenticated"

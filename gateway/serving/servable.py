@@ -89,10 +89,6 @@ class Servable(Protocol):
         """What was counted since the version was loaded; ``now_ns`` is monotonic, ``now_ms`` since 1970."""
         ...
 
-    def statistics(self, *, now_ns: int, now_ms: int) -> ModelStatistics:
-        """What was counted since the version was loaded; ``now_ns`` is monotonic, ``now_ms`` since 1970."""
-        ...
-
     def close(self) -> None:
         """Free the model. Only called when no lease is out."""
         ...
