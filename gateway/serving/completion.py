@@ -69,6 +69,8 @@ def signature_of(name: str, settings: ModelSettings) -> ModelSignature:
 
 def _spec(tensor: TensorSettings, rows: int) -> TensorSpec:
     lead = (-1,) if rows else ()
+    if tensor.scalar:
+        return TensorSpec(tensor.name, tensor.datatype, lead, tensor.optional, scalar=True)
     reshape = None if tensor.reshape is None else lead + tensor.reshape
     return TensorSpec(tensor.name, tensor.datatype, lead + tensor.dims, tensor.optional, reshape)
 
@@ -113,7 +115,7 @@ def _fill(tensor: GraphTensor, rows: int) -> TensorSettings:
     dims = tensor.shape[1:] if rows else tensor.shape
     if dims:
         return TensorSettings(name=tensor.name, datatype=tensor.datatype, dims=dims)
-    return TensorSettings(name=tensor.name, datatype=tensor.datatype, dims=(1,), reshape=())
+    return TensorSettings(name=tensor.name, datatype=tensor.datatype, dims=(1,), reshape=(), scalar=True)
 
 
 def _hold(kind: str, given: Sequence[TensorSettings], graph: Sequence[GraphTensor], rows: int) -> None:

@@ -14,7 +14,7 @@ from gateway.serving.pace import Pace, size_of
 from gateway.serving.servable import Arrays, Inference, ValidTensors
 from gateway.serving.settings import ModelSettings
 from gateway.serving.signature import ModelSignature
-from gateway.serving.spec import TensorSpec, fits, refill
+from gateway.serving.spec import TensorSpec
 from gateway.serving.statistics import ModelStatistics, Statistics, Timing
 from gateway.types import ModelFacts, ServableId, Tensor
 
@@ -121,7 +121,6 @@ class ModelServable:
 
 def tensor_of(spec: TensorSpec, array: Array) -> Tensor:
     """The output tensor that ``array`` is, in the shape that callers see."""
-    shape = array.shape
-    if spec.reshape is not None and fits(spec.reshape, shape):
-        shape = refill(spec.shape, spec.reshape, shape)
-    return Tensor(name=spec.name, datatype=spec.datatype, shape=shape, data=to_raw(array, spec.datatype))
+    return Tensor(
+        name=spec.name, datatype=spec.datatype, shape=spec.outside(array.shape), data=to_raw(array, spec.datatype)
+    )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from gateway.errors import InvalidInput
 from gateway.serving.datatypes import BYTES, DTYPES, split_elements
-from gateway.serving.spec import TensorSpec, fits
+from gateway.serving.spec import TensorSpec
 from gateway.types import Tensor
 
 MAX_TEXT = 1000  # names come from callers, and a status message travels in a header
@@ -102,7 +102,7 @@ def _kind(model: str, spec: TensorSpec, tensor: Tensor) -> str:
             f"inference input '{tensor.name}' data-type is '{tensor.datatype}', "
             f"but model '{model}' expects '{spec.datatype}'"
         )
-    if not fits(spec.shape, tensor.shape):
+    if not spec.accepts(tensor.shape):
         return (
             f"unexpected shape for input '{tensor.name}' for model '{model}'. "
             f"Expected {_shape(spec.shape)}, got {_shape(tensor.shape)}"

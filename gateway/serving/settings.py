@@ -18,7 +18,9 @@ class TensorSettings:
     """One input or output as configured.
 
     ``dims`` leave the batch dimension out when the model batches; -1 is free. ``datatype`` is an OIP name
-    ("FP32", "BYTES", ...). ``reshape`` is what the graph sees in place of ``dims`` (None: the same).
+    ("FP32", "BYTES", ...). ``reshape`` is what the graph sees in place of ``dims`` (None: the same). ``scalar``
+    marks what was filled in for a tensor without dimensions: ModelConfig must say ``dims: [1]`` and an empty
+    ``reshape``, but callers get the graph's own shape.
     """
 
     name: str
@@ -28,6 +30,7 @@ class TensorSettings:
     optional: bool = False
     allow_ragged_batch: bool = False
     label_filename: str = ""
+    scalar: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

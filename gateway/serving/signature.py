@@ -15,7 +15,7 @@ from gateway.serving.datatypes import BYTES, DTYPES, Array, split_elements
 from gateway.serving.refusal import explain
 from gateway.serving.servable import ValidTensors
 from gateway.serving.spec import TensorSpec as TensorSpec
-from gateway.serving.spec import fits, refill
+from gateway.serving.spec import fits
 from gateway.types import Tensor
 
 
@@ -84,13 +84,13 @@ class ModelSignature:
         if tensor.datatype != spec.datatype:
             return None
         shape = tensor.shape
-        # A scalar of the graph is [1] in Triton's words; [] says the same.
-        if not fits(spec.shape, shape) and not (spec.reshape == () == shape):
+        exact = fits(spec.shape, shape)
+        if not exact and not spec.accepts(shape):
             return None
         array = _texts(tensor) if tensor.datatype == BYTES else _numbers(tensor, dtype)
-        if array is None or spec.reshape is None or not shape:
+        if array is None or (exact and spec.reshape is None):
             return array
-        return array.reshape(refill(spec.reshape, spec.shape, shape))
+        return array.reshape(spec.inside(shape))
 
 
 def _numbers(tensor: Tensor, dtype: np.dtype[np.generic]) -> Array | None:

@@ -10,7 +10,8 @@ class TensorSpec:
     """One input or output as callers see it.
 
     ``shape`` has the batch dimension where the model batches; -1 is free. ``reshape`` (also with the batch
-    dimension) is what the graph sees in its place, None when that is the same.
+    dimension) is what the graph sees in its place, None when that is the same. ``scalar`` means that callers may
+    also write one more dimension of size 1, as Triton's clients must for what has no dimension of its own.
     """
 
     name: str
@@ -18,6 +19,23 @@ class TensorSpec:
     shape: tuple[int, ...]
     optional: bool = False
     reshape: tuple[int, ...] | None = None
+    scalar: bool = False
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether an input may come in ``shape``."""
+        return fits(self.shape, shape) or (self.scalar and fits((*self.shape, 1), shape))
+
+    def inside(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that the graph gets for an input accepted in ``shape``."""
+        if self.reshape is not None:
+            return refill(self.reshape, self.shape, shape)
+        return shape[: len(self.shape)]
+
+    def outside(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape that callers see for an output that the graph gives in ``shape``."""
+        if self.reshape is not None and fits(self.reshape, shape):
+            return refill(self.shape, self.reshape, shape)
+        return shape
 
 
 def fits(expected: tuple[int, ...], got: tuple[int, ...]) -> bool:

@@ -44,7 +44,7 @@ def sample(specs: Sequence[TensorSpec], free: int, rows: int, seed: int) -> dict
     random = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     for spec in specs:
-        shape = [free if size == -1 else size for size in spec.reshape or spec.shape]
+        shape = [free if size == -1 else size for size in (spec.shape if spec.reshape is None else spec.reshape)]
         if rows:
             shape[0] = rows
         arrays[spec.name] = _fill(random, spec.datatype, tuple(shape))

@@ -44,9 +44,9 @@ def test_one_tensor_with_a_fixed_first_dimension_means_no_batching() -> None:
 
 def test_a_scalar_is_written_as_one_element() -> None:
     done = complete(ModelSettings(), [SCALAR], [Y], 4)
-    assert done.inputs == (TensorSettings(name="s", datatype="INT64", dims=(1,), reshape=()),)
+    assert done.inputs == (TensorSettings(name="s", datatype="INT64", dims=(1,), reshape=(), scalar=True),)
     per_row = complete(ModelSettings(), [GraphTensor("s", "INT64", (-1,))], [Y], 4)
-    assert signature_of("m", per_row).inputs == (TensorSpec("s", "INT64", (-1, 1), reshape=(-1,)),)
+    assert signature_of("m", per_row).inputs == (TensorSpec("s", "INT64", (-1,), scalar=True),)
 
 
 def test_whole_shapes_in_the_file_mean_no_batching() -> None:

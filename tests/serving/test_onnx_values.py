@@ -13,6 +13,7 @@ from serving_graphs import FLOAT, identity, model, scale, tensor
 
 from gateway.serving.datatypes import DTYPES, join_elements
 from gateway.serving.model import ModelServable
+from gateway.serving.settings import ModelSettings, TensorSettings
 from gateway.types import Tensor
 
 Load = Callable[..., ModelServable]
@@ -76,18 +77,27 @@ async def test_several_inputs_and_outputs_keep_the_models_order(load: Load) -> N
 async def test_scalars_and_empty_batches(load: Load) -> None:
     scalar = load(identity(T.INT64, ()))
     (out,) = await run(scalar, Tensor(name="x", datatype="INT64", shape=(1,), data=bytes(8)))
-    assert out.shape == (1,)
+    assert out.shape == ()
     batch = load(scale(2))
     (out,) = await run(batch, Tensor(name="x", datatype="FP32", shape=(0, 4), data=b""))
     assert (out.shape, out.data) == ((0, 4), b"")
 
 
-async def test_a_row_scalar_is_reshaped_both_ways(load: Load) -> None:
+async def test_one_number_a_row_is_answered_in_the_graphs_own_shape(load: Load) -> None:
     servable = load(scale(2, ("N",)))
+    data = np.array([1, 2, 3], np.float32).tobytes()
+    for shape in ((3,), (3, 1)):
+        (out,) = await run(servable, Tensor(name="x", datatype="FP32", shape=shape, data=data))
+        assert out.shape == (3,)
+        assert np.frombuffer(out.data, np.float32).tolist() == [2, 4, 6]
+
+
+async def test_a_configured_reshape_holds_in_both_directions(load: Load) -> None:
+    ends = [TensorSettings(name=name, datatype="FP32", dims=(1,), reshape=()) for name in "xy"]
+    servable = load(scale(2, ("N",)), ModelSettings(max_batch_size=4, inputs=(ends[0],), outputs=(ends[1],)))
     data = np.array([1, 2, 3], np.float32).tobytes()
     (out,) = await run(servable, Tensor(name="x", datatype="FP32", shape=(3, 1), data=data))
     assert out.shape == (3, 1)
-    assert np.frombuffer(out.data, np.float32).tolist() == [2, 4, 6]
 
 
 async def test_weights_in_other_files_are_used(tmp_path, runtime) -> None:  # type: ignore[no-untyped-def]

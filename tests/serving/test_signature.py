@@ -110,9 +110,16 @@ def test_optional_inputs_may_stay_away() -> None:
 def test_a_reshape_gives_the_graph_its_own_shape() -> None:
     signature = ModelSignature("m", [TensorSpec("x", "FP32", (-1, 4), reshape=(-1, 2, 2))], [], 4)
     assert signature.validate([fp32((3, 4))])["x"].shape == (3, 2, 2)
-    scalar = ModelSignature("m", [TensorSpec("x", "FP32", (1,), reshape=())], [])
+
+
+def test_a_scalar_may_be_written_with_one_more_dimension() -> None:
+    scalar = ModelSignature("m", [TensorSpec("x", "FP32", (), scalar=True)], [])
     assert scalar.validate([fp32((1,))])["x"].shape == ()
     assert scalar.validate([fp32(())])["x"].shape == ()
+    rows = ModelSignature("m", [TensorSpec("x", "FP32", (-1,), scalar=True)], [], 4)
+    assert rows.validate([fp32((3,))])["x"].shape == (3,)
+    assert rows.validate([fp32((3, 1))])["x"].shape == (3,)
+    assert "Expected [-1], got [3,2]" in refused(rows, fp32((3, 2)))
 
 
 @pytest.mark.parametrize(
