@@ -10,6 +10,7 @@ is gone the commitment says nothing, and the tree still verifies.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import struct
@@ -48,6 +49,8 @@ DATATYPES = {
 
 _PREFIX = {tag: b"gateway/" + tag.encode() + b"/v1\x00" for tag in ("in", "out", "pol")}
 _U64 = (1 << 64) - 1
+_COPIED = 16_384
+"""Data up to this size is joined and hashed in one call; more is hashed where it lies."""
 
 
 class Salts:
@@ -73,10 +76,22 @@ def commit(tag: Tag, salt: bytes, tensors: Sequence[Tensor]) -> str:
 
     Raises: InvalidInput when a name exceeds 65,535 bytes or a shape 255 dimensions.
     """
-    digest = hashlib.sha256(_PREFIX[tag] + _checked(salt))
-    ordered = tensors if len(tensors) < 2 else sorted(tensors, key=_name)
-    for tensor in ordered:
-        digest.update(_header(tensor))
+    parts: list[bytes | memoryview] = [_PREFIX[tag], _checked(salt)]
+    for tensor in tensors if len(tensors) < 2 else sorted(tensors, key=_name):
+        data = tensor.data
+        size = data.nbytes if isinstance(data, memoryview) else len(data)
+        if size > _COPIED:
+            return _streamed(parts, tensors)
+        parts += (_header(tensor.name, tensor.datatype, tensor.shape), size.to_bytes(8), data)
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _streamed(start: Sequence[bytes | memoryview], tensors: Sequence[Tensor]) -> str:
+    """The same, without a copy of the data: each update costs more, each byte less."""
+    digest = hashlib.sha256(b"".join(start[:2]))
+    for tensor in sorted(tensors, key=_name):
+        size = tensor.data.nbytes if isinstance(tensor.data, memoryview) else len(tensor.data)
+        digest.update(_header(tensor.name, tensor.datatype, tensor.shape) + size.to_bytes(8))
         digest.update(tensor.data)
     return digest.hexdigest()
 
@@ -96,19 +111,13 @@ def _name(tensor: Tensor) -> bytes:
     return tensor.name.encode()
 
 
-def _header(tensor: Tensor) -> bytes:
-    name, shape, data = tensor.name.encode(), tensor.shape, tensor.data
-    if len(name) > 0xFFFF or len(shape) > 0xFF:
+@functools.lru_cache(maxsize=1024)
+def _header(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
+    """Everything before the data but its length. Pure, and remembered: the same few come with every call."""
+    text = name.encode()
+    if len(text) > 0xFFFF or len(shape) > 0xFF:
         raise InvalidInput(
-            f"tensor name of {len(name)} bytes with {len(shape)} dimensions: at most 65535 bytes and 255 dimensions"
+            f"tensor name of {len(text)} bytes with {len(shape)} dimensions: at most 65535 bytes and 255 dimensions"
         )
-    size = data.nbytes if isinstance(data, memoryview) else len(data)
-    return struct.pack(
-        f">H{len(name)}sBB{len(shape)}QQ",
-        len(name),
-        name,
-        DATATYPES.get(tensor.datatype, 0),
-        len(shape),
-        *[dim & _U64 for dim in shape],
-        size,
-    )
+    head = struct.pack(f">H{len(text)}sBB", len(text), text, DATATYPES.get(datatype, 0), len(shape))
+    return head + struct.pack(f">{len(shape)}Q", *[dim & _U64 for dim in shape])

@@ -16,11 +16,15 @@ from gateway.errors import (
     Unauthenticated,
 )
 from gateway.ledger.record import SCHEMA, Record
-from gateway.types import Call, Context, Decision, ModelFacts, ModelRef, Principal, Tensor
+from gateway.types import Call, Context, Decision, ModelFacts, ModelRef, Obligation, Principal, ServableId, Tensor
 
 _STRING_CAP = 256
 _REASONS_CAP = 64
-_OBLIGATIONS_CAP = 32
+
+_NOBODY = Principal(id="", kind="anonymous", tenant="")
+_UNDECIDED = Decision(id="", allow=False, servable=None, effect="")
+_NO_MODEL = ServableId("", "", "")
+"""What stands in the record for what a call did not reach."""
 
 
 class Draft:
@@ -92,43 +96,15 @@ def record_of(
     now_ns: int,
 ) -> Record:
     """The record of ``draft`` as it ended: with an answer (``error`` None) or with ``error``."""
-    context, principal, model, decision = draft.context, draft.principal, draft.model, draft.decision
-    status, outcome = ending(error, context.deadline_ns, now_ns)
+    context, trace, start_ns = draft.context, draft.context.trace, draft.context.received_ns
+    principal = draft.principal or _NOBODY
+    decision = draft.decision or _UNDECIDED
+    servable = draft.model.id if draft.model is not None and draft.model.known else _NO_MODEL
+    codes = tuple([r.code for r in decision.reasons[:_REASONS_CAP]]) if decision.reasons else ()
+    if isinstance(error, PermissionDenied) and not codes:
+        codes = error.codes[:_REASONS_CAP]
+    status, outcome = ("OK", "answered") if error is None else ending(error, context.deadline_ns, now_ns)
     asked = str(draft.ref) if draft.ref is not None else ""
-    cut = len(asked) > _STRING_CAP
-    fields: dict[str, object] = {}
-    if principal is not None:
-        fields = {
-            "tenant": principal.tenant,
-            "principal": principal.id,
-            "kind_p": principal.kind,
-            "auth": principal.auth,
-            "cred": principal.credential,
-        }
-    if model is not None and model.known:
-        fields["model"], fields["version"], fields["model_sha"] = (
-            model.id.name,
-            model.id.version,
-            model.id.digest,
-        )
-    if decision is not None:
-        reasons, obligations = decision.reasons, decision.obligations
-        fields["allow"] = decision.allow
-        fields["effect"] = decision.effect
-        fields["decision_id"] = decision.id
-        fields["policy_rev"] = decision.revision
-        fields["policy_sha"] = decision.digest
-        fields["engine"] = decision.engine
-        if reasons:
-            fields["reasons"] = tuple(r.code for r in reasons[:_REASONS_CAP])
-        if obligations:
-            tags = tuple(str(o.__struct_config__.tag) for o in obligations[:_OBLIGATIONS_CAP])
-            fields["obligations"] = tags
-        if decision.cached_from:
-            fields["cached"], fields["cached_from"] = True, decision.cached_from
-    elif isinstance(error, PermissionDenied):
-        fields["reasons"] = error.codes[:_REASONS_CAP]
-    trace = context.trace
     return Record(
         v=SCHEMA,
         kind="call",
@@ -136,44 +112,63 @@ def record_of(
         seq=seq,
         boot=boot,
         t_us=context.received_us,
-        dur_us=(now_ns - context.received_ns) // 1000,
+        dur_us=(now_ns - start_ns) // 1000,
+        tenant=principal.tenant,
+        principal=principal.id,
+        kind_p=principal.kind if principal is not _NOBODY else "",
+        auth=principal.auth if principal is not _NOBODY else "",
+        cred=principal.credential,
         method=context.action.method,
         action=f"{context.action.group}:{context.action.name}",
         asked=asked[:_STRING_CAP],
         relaxed=relaxed,
+        model=servable.name,
+        version=servable.version,
+        model_sha=servable.digest,
+        route=draft.route,
         rt=runtime if draft.queued_ns else "",
         batch_n=draft.batch_n,
         batch_i=draft.batch_i,
+        allow=decision.allow,
+        effect=decision.effect,
+        decision_id=decision.id,
+        reasons=codes,
+        obligations=tuple([_kind(o) for o in decision.obligations]) if decision.obligations else (),
+        policy_rev=decision.revision,
+        policy_sha=decision.digest,
+        engine=decision.engine if decision is not _UNDECIDED else "",
+        cached=decision.cached_from != "",
+        cached_from=decision.cached_from,
         in_c=draft.inputs_c,
         out_c=draft.outputs_c,
         pol_c=draft.policy_c,
         rows=draft.rows,
-        route=draft.route,
         in_b=context.size,
-        out_b=sum(len(t.data) for t in draft.outputs),
+        out_b=sum([len(t.data) for t in draft.outputs]),
         payload=draft.payload,
         status=status,
         outcome=outcome,
         stage=draft.stage,
-        error=error.reason if isinstance(error, GatewayError) else ("" if error is None else "internal"),
+        error="" if error is None else error.reason if isinstance(error, GatewayError) else "internal",
         ph=draft.phases(now_ns),
         trace=trace.trace_id,
         span=trace.span_id,
         parent=trace.parent_id,
         flags=trace.flags,
         req=draft.request_digest,
-        cut=cut,
-        **fields,  # type: ignore[arg-type]  # one dict instead of twenty conditional arguments; names are Record's
+        cut=len(asked) > _STRING_CAP,
     )
 
 
-def ending(error: BaseException | None, deadline_ns: int | None, now_ns: int) -> tuple[str, str]:
+def _kind(obligation: Obligation) -> str:
+    return str(obligation.__struct_config__.tag)
+
+
+def ending(error: BaseException, deadline_ns: int | None, now_ns: int) -> tuple[str, str]:
     """Status name and outcome of a call that ended with ``error``.
 
     A cancelled task is an expired call when its deadline has passed, and a caller who hung up otherwise.
     """
-    if error is None:
-        return "OK", "answered"
     if isinstance(error, asyncio.CancelledError):
         if deadline_ns is not None and now_ns >= deadline_ns:
             return Code.DEADLINE_EXCEEDED.name, "expired"
