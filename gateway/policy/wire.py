@@ -164,7 +164,7 @@ def _fields(lines: list[bytes]) -> dict[bytes, bytes]:
     for line in lines:
         name, colon, value = line.partition(b":")
         key = name.lower()
-        if not colon or not key or key in fields and key in (b"content-length", b"transfer-encoding"):
+        if not colon or not key or (key in fields and key in (b"content-length", b"transfer-encoding")):
             raise BadResponse("a broken or repeated header field")
         fields[key] = value.strip()
     return fields
