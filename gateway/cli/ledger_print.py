@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -14,7 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gateway.ledger.export import Row, jsonl
+from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.export import Row, jsonl, utc
+from gateway.ledger.note import VerifierKey
+from gateway.ledger.proof import Proof
 from gateway.ledger.verdict import Report
 
 _COLOURS = {"answered": "green", "denied": "yellow", "unauthenticated": "yellow", "refused": "yellow", "failed": "red"}
@@ -59,6 +62,22 @@ def report(found: Report, *, as_json: bool) -> None:
     checked = sum(item.checked for item in found.coverage)
     verdict = "[green]OK[/green]" if found.ok else "[red]NOT OK[/red]"
     console.print(f"{verdict}: {checked:,} of {leaves:,} records checked, {len(found.findings)} findings")
+
+
+def proven(found: Proof, head: Checkpoint, signers: Mapping[VerifierKey, int], *, as_json: bool) -> None:
+    """A proof that holds: what it proves, and who says so."""
+    if as_json:
+        names = [str(key) for key in signers]
+        body = {"ok": True, "origin": head.origin, "size": head.size, "record": json.loads(found.extra), "keys": names}
+        typer.echo(json.dumps(body, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print_json(found.extra.decode())
+    console.print(f"[green]OK[/green]: record {found.seq} is in the log {escape(head.origin)} of {head.size:,} records")
+    for key, time_s in signers.items():
+        console.print(
+            f"signed by {escape(key.name)} ({key.id.hex()})" + (f" at {utc(time_s * 1_000_000)}" if time_s else "")
+        )
 
 
 def line(item: Row, *, as_json: bool) -> None:

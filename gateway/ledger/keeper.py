@@ -85,7 +85,7 @@ class Keeper:
         if self._governance is None:
             return
         try:
-            await asyncio.to_thread(self._notary.step)
+            await asyncio.to_thread(self._notary.catch_up)
             await self._note_keys()
             await self._anchor(self._clock_us())
         finally:
@@ -94,7 +94,7 @@ class Keeper:
             await asyncio.to_thread(self._end)
 
     def _end(self) -> None:
-        self._own.step()
+        self._own.catch_up()
         self._own.anchor()
         self._own.close()
         self._notary.close()

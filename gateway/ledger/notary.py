@@ -128,6 +128,13 @@ class Notary:
                 self._forget(shard)
         return fresh
 
+    def catch_up(self) -> Mapping[str, Checkpoint]:
+        """``step`` until nothing is left to read; returns the newest heads."""
+        newest: dict[str, Checkpoint] = {}
+        while fresh := self.step():
+            newest |= fresh
+        return newest
+
     def anchor(self) -> Mapping[str, Checkpoint]:
         """Keep the newest heads for good, with every signature that we can give; returns them for the anchor event."""
         kept: dict[str, Checkpoint] = {}

@@ -16,6 +16,7 @@ from gateway.ledger.verify import verify_data
 
 from . import forgery
 from .conftest import Open, clock_us, fill
+from .test_proof import standalone
 
 
 @pytest.fixture
@@ -148,6 +149,8 @@ async def test_it_is_found_and_named(data: Path, case: str) -> None:
     report = verify_data(data)
     assert found(report) == expected
     assert report.exit_status == 1
+    status, text = standalone(data)
+    assert status == 1, text
 
 
 async def test_a_fork_shown_to_another_auditor_is_found_by_the_head_he_kept(data: Path) -> None:
@@ -176,9 +179,8 @@ async def test_a_bit_flipped_anywhere_in_the_file_is_never_missed(data: Path) ->
 def _rows(path: Path) -> list[tuple[int, bytes]]:
     db = sqlite3.connect(path)
     try:
-        return db.execute(
-            "SELECT seq, CAST(leaf AS BLOB) FROM leaf UNION ALL SELECT level * 1000000 + n, hashes FROM tile ORDER BY 1, 2"
-        ).fetchall()
+        tiles = "SELECT level * 1000000 + n, hashes FROM tile ORDER BY 1, 2"
+        return db.execute("SELECT seq, CAST(leaf AS BLOB) FROM leaf UNION ALL " + tiles).fetchall()
     finally:
         db.close()
 

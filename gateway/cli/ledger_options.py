@@ -1,0 +1,42 @@
+"""What the ledger's commands share: where the data is, and errors without a traceback."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.ledger.errors import LedgerError, NoSuchRecord
+from gateway.ledger.reader import shards
+from gateway.ledger.verify import ledgers
+
+Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.", envvar="GATEWAY_DATA")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A prediction id, such as gw1.0/42.")]
+DEFAULT = Path("data")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A fault of ledger or disk as one line on standard error, and status 2."""
+    try:
+        yield
+    except (LedgerError, OSError) as error:
+        typer.echo(f"gateway ledger: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+def locate(data: Path, prediction_id: str) -> tuple[Path, str, int]:
+    """Root, shard and sequence number of a prediction id. Raises: NoSuchRecord."""
+    match = re.fullmatch(r"([A-Za-z0-9._-]+)/(\d+)", prediction_id)
+    if match is None:
+        raise NoSuchRecord(f"{prediction_id!r} is no prediction id: expected SHARD/NUMBER, such as gw1.0/42")
+    shard, seq = match[1], int(match[2])
+    for root in ledgers(data):
+        if shard in shards(root):
+            return root, shard, seq
+    raise NoSuchRecord(f"there is no shard {shard!r} under {data}")

@@ -1,0 +1,141 @@
+"""``gateway ledger verify | prove | consistency | sign``: evidence, for those who do not take our word."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli import ledger_print
+from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, plain_errors
+from gateway.ledger import proof
+from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.errors import LedgerError, LedgerLocked
+from gateway.ledger.logkeys import Keyring, LogKeys
+from gateway.ledger.notary import KEYRING, Notary
+from gateway.ledger.note import BadSignature
+from gateway.ledger.proof import BadProof
+from gateway.ledger.verify import PREDICTIONS, ledgers, total, verify_data
+
+
+def verify_command(
+    data: Data = DEFAULT,
+    shard: Annotated[list[str] | None, typer.Option(help="Only this shard; may be repeated.")] = None,
+    outside: Annotated[
+        list[Path] | None, typer.Option("--from", metavar="FILE", help="A signed head kept elsewhere; may be repeated.")
+    ] = None,
+    keyring: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Public keys kept elsewhere, instead of those beside the ledger."),
+    ] = None,
+    clock_tolerance_s: Annotated[float, typer.Option(help="How far the clock may have run back.")] = 60.0,
+    proof_file: Annotated[
+        Path | None, typer.Option("--proof", metavar="FILE", help="Check one record's proof instead of a ledger.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that every record is there, unchanged and in order. Exit 0: all holds; 1: it does not; 2: cannot check.
+
+    Example: gateway ledger verify --data ./data
+    Example: gateway ledger verify --proof x.tlog-proof --keyring keys-that-i-kept
+    """
+    if proof_file is not None:
+        _verify_proof(proof_file, keyring or data / PREDICTIONS / KEYRING, as_json)
+        return
+    with plain_errors():
+        count = sum(total(root) for root in ledgers(data))
+        with ledger_print.progress(count, quiet=as_json) as advance:
+            report = verify_data(
+                data,
+                keyring=keyring,
+                outside=outside or (),
+                only=shard or (),
+                clock_tolerance_us=int(clock_tolerance_s * 1e6),
+                progress=advance,
+            )
+    ledger_print.report(report, as_json=as_json)
+    raise typer.Exit(report.exit_status)
+
+
+def _verify_proof(path: Path, keyring: Path, as_json: bool) -> None:
+    with plain_errors():
+        ring = Keyring(keyring)
+        found = proof.parse(path.read_bytes())
+        head = Checkpoint.parse(found.signed.text)
+        try:
+            signers = proof.check(found, ring.for_head(head.origin, head.size))
+        except (BadProof, BadSignature) as error:
+            typer.echo(f"NOT OK: {error}")
+            raise typer.Exit(1) from error
+    ledger_print.proven(found, head, signers, as_json=as_json)
+
+
+def prove(
+    prediction_id: Id,
+    data: Data = DEFAULT,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Write a proof that a record is in the log; anybody can check it offline with the public key.
+
+    Example: gateway ledger prove gw1.0/42 --data ./data > 42.tlog-proof
+    """
+    with plain_errors():
+        root, shard, seq = locate(data, prediction_id)
+        _sign_if_idle(data, root)
+        text = str(proof.prove(root, shard, seq))
+        if out is not None:
+            out.write_text(text, "utf-8")
+            typer.echo(f"{out}: {prediction_id}; check it with: gateway ledger verify --proof {out}", err=True)
+            return
+    sys.stdout.write(text)
+
+
+def consistency(
+    shard: Annotated[str, typer.Argument(help="Such as gw1.0.")],
+    old: Annotated[int, typer.Argument(help="Size of the older tree.")],
+    new: Annotated[int, typer.Argument(help="Size of the newer tree.")],
+    data: Data = DEFAULT,
+) -> None:
+    """Write the proof that the tree of NEW records extends that of OLD: base64 hashes, one a line.
+
+    Example: gateway ledger consistency gw1.0 1000 2000 --data ./data
+    """
+    with plain_errors():
+        root, _, _ = locate(data, f"{shard}/0")
+        for item in proof.consistency(root, shard, old, new):
+            typer.echo(base64.b64encode(item).decode())
+
+
+def sign(data: Data = DEFAULT) -> None:
+    """Sign the heads of all shards now; the running gateway does so by itself each second.
+
+    Example: gateway ledger sign --data ./data
+    """
+    with plain_errors():
+        for root in ledgers(data):
+            notary = Notary(root, LogKeys(data / "keys" / "log"), clock_us=lambda: time.time_ns() // 1000)
+            notary.open()
+            try:
+                for shard, head in notary.catch_up().items():
+                    typer.echo(f"{shard}: {head.size} records, root {head.root.hex()}")
+                notary.anchor()
+                if notary.alarms:
+                    raise LedgerError("; ".join(notary.alarms.values()))
+            finally:
+                notary.close()
+
+
+def _sign_if_idle(data: Path, root: Path) -> None:
+    """Where nothing runs, nobody has signed the newest records yet."""
+    notary = Notary(root, LogKeys(data / "keys" / "log"), clock_us=lambda: time.time_ns() // 1000)
+    try:
+        notary.open()
+        notary.catch_up()
+    except (LedgerLocked, OSError):  # the running gateway signs, or the disk is read-only: what is signed is enough
+        return
+    finally:
+        notary.close()

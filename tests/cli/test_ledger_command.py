@@ -1,0 +1,163 @@
+"""``gateway ledger`` as its users type it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from gateway.cli.ledger import app
+from gateway.ledger import record
+from gateway.ledger.record import Record
+from gateway.ledger.shard import ShardLedger
+
+CONTRACT = [
+    *("prediction_id", "time", "principal", "tenant", "action", "model", "version", "model_digest", "decision"),
+    *("reasons", "policy_revision", "outcome", "code", "trace_id", "span_id"),
+]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data directory with twelve calls of shard gw.0, one of them denied."""
+
+    async def fill() -> None:
+        ledger = await ShardLedger.open(tmp_path / "ledger", "gw.0", boot={}, clock_us=lambda: 1_795_000_000_000_000)
+
+        def encode(shard: str, seq: int) -> bytes:
+            denied = seq == 5
+            return record.encode(
+                Record(
+                    v=1,
+                    kind="call",
+                    shard=shard,
+                    seq=seq,
+                    t_us=1_795_000_000_000_000 + seq,
+                    tenant="acme",
+                    principal="app",
+                    action="infer:ModelInfer",
+                    model="credit",
+                    version="3",
+                    model_sha="ab" * 32,
+                    decision_id="cd" * 16,
+                    allow=not denied,
+                    reasons=("tenant.not_allowed",) if denied else (),
+                    policy_rev="r1",
+                    outcome="denied" if denied else "answered",
+                    status="PERMISSION_DENIED" if denied else "OK",
+                    trace="01" * 16,
+                    span="02" * 8,
+                )
+            )
+
+        for _ in range(12):
+            await ledger.append(encode)
+        await ledger.close()
+
+    asyncio.run(fill())
+    return tmp_path
+
+
+def test_export_writes_what_outsiders_rely_on(data: Path) -> None:
+    result = run("export", "--data", data, "--format", "jsonl")
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert len(rows) == 12
+    assert list(rows[0])[: len(CONTRACT) + 1] == [*CONTRACT[:2], "kind", *CONTRACT[2:]]
+    assert rows[4] | {"x": 0} == rows[4] | {
+        "prediction_id": "gw.0/5",
+        "decision": "deny",
+        "reasons": ["tenant.not_allowed"],
+        "code": "PERMISSION_DENIED",
+        "outcome": "denied",
+        "model_digest": "ab" * 32,
+        "policy_revision": "r1",
+        "trace_id": "01" * 16,
+        "x": 0,
+    }
+    assert rows[0]["time"] == "2026-11-18T11:06:40.000001Z"
+    assert len(run("export", "--data", data, "--all").stdout.splitlines()) == 14
+    out = data / "out.jsonl"
+    assert run("export", "--data", data, "--out", out).exit_code == 0
+    assert out.read_text() == result.stdout
+    raw = run("export", "--data", data, "--format", "raw").stdout.splitlines()
+    assert record.decode(raw[0].encode()).prediction_id == "gw.0/1"
+
+
+def test_show_and_tail(data: Path) -> None:
+    shown = json.loads(run("show", "gw.0/5", "--data", data).stdout)
+    assert (shown["prediction_id"], shown["outcome"], len(shown["leaf_hash"])) == ("gw.0/5", "denied", 64)
+    assert run("show", "gw.0/5", "--raw", "--data", data).stdout.startswith(
+        '{"v":1,"kind":"call","shard":"gw.0","seq":5'
+    )
+    lines = run("tail", "-n", 3, "--data", data).stdout.splitlines()
+    assert [line.split()[1] for line in lines] == ["gw.0/10", "gw.0/11", "gw.0/12"]
+    assert json.loads(run("tail", "-n", 1, "--all", "--json", "--data", data).stdout)["kind"] == "shutdown"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("show", "gw.0/99"), "has 14 records and not this one"),
+        (("show", "gw.7/1"), "there is no shard 'gw.7'"),
+        (("show", "nonsense"), "is no prediction id"),
+        (("prove", "gw.0/99"), "has 14 records and not this one"),
+        (("consistency", "gw.0", 3, 99), "has 14 records, 99 were asked for"),
+    ],
+)
+def test_mistakes_are_one_clear_line(data: Path, arguments: tuple[object, ...], expected: str) -> None:
+    result = run(*arguments, "--data", data)
+    assert result.exit_code == 2
+    assert expected in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["verify", "export"])
+def test_no_ledger_is_said(tmp_path: Path, command: str) -> None:
+    result = run(command, "--data", tmp_path / "none")
+    assert result.exit_code == 2
+    assert "there is no ledger under" in result.stderr
+
+
+def test_prove_and_verify_offline(data: Path, tmp_path: Path) -> None:
+    receipt = tmp_path / "5.tlog-proof"
+    assert run("prove", "gw.0/5", "--data", data, "--out", receipt).exit_code == 0
+    assert run("prove", "gw.0/5", "--data", data).stdout == receipt.read_text()
+    kept = tmp_path / "kept"
+    kept.write_bytes((data / "ledger" / "keyring").read_bytes())
+    held = run("verify", "--proof", receipt, "--keyring", kept)
+    assert held.exit_code == 0
+    assert "record 5 is in the log gateway-ledger/gw.0 of 14 records" in held.stdout
+    assert json.loads(run("verify", "--proof", receipt, "--keyring", kept, "--json").stdout)["record"]["seq"] == 5
+    text = receipt.read_text()
+    receipt.write_text(text.replace("index 5", "index 6"))
+    broken = run("verify", "--proof", receipt, "--keyring", kept)
+    assert broken.exit_code == 1
+    assert "NOT OK" in broken.stdout
+
+
+def test_verify_tells_and_exits(data: Path) -> None:
+    good = run("verify", "--data", data)
+    assert good.exit_code == 0
+    assert "OK: 14 of 14 records checked, 0 findings" in good.stdout
+    assert json.loads(run("verify", "--data", data, "--json").stdout)["ok"] is True
+    db = sqlite3.connect(next((data / "ledger" / "gw.0").glob("0*.db")), isolation_level=None)
+    db.execute("DELETE FROM leaf WHERE seq=5")
+    db.close()
+    bad = run("verify", "--data", data)
+    assert bad.exit_code == 1
+    assert "MISSING(5) gw.0" in bad.stdout
+    assert json.loads(run("verify", "--data", data, "--json").stdout)["findings"][0]["verdict"] == "MISSING"
+
+
+def test_signing_by_hand(data: Path) -> None:
+    assert "gw.0: 14 records" in run("sign", "--data", data).stdout
+    assert "(newest 14)" in " ".join(run("verify", "--data", data).stdout.split())
