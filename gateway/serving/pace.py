@@ -3,48 +3,75 @@
 A run on the event loop costs no hop to a thread (20 to 90 us), but blocks everybody else. So a call runs
 there only when calls of its size were measured to be short. A size is a power of two of bytes: within one,
 even a model of cubic cost varies by 8, which keeps a short run far below the 5 ms that the loop may stand.
+
+What is measured is wall time, so a busy machine makes any run look long. The shortest of the last runs is what
+the model itself takes; the rest is somebody else's.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from gateway.serving.servable import Arrays
 
 SHORT_NS = 200_000
 STALL_NS = 5_000_000
 
-_WEIGHT = 8
-_SPIKE = 8
+_WINDOW = 16
+_LONGEST_PENALTY = 4096
 
 
 class Pace:
-    """Mean run times by size. One writer: the event loop, or the loader before the model is served."""
+    """Run times by size. One writer: the event loop, or the loader before the model is served."""
 
-    __slots__ = ("_limit_ns", "_mean_ns")
+    __slots__ = ("_limit_ns", "_sizes")
 
     def __init__(self, limit_ns: int = SHORT_NS) -> None:
         """``limit_ns`` is the longest run that may happen on the loop; 0 sends every call to a thread."""
         self._limit_ns = limit_ns
-        self._mean_ns: dict[int, float] = {}
+        self._sizes: dict[int, _Runs] = {}
 
     def note(self, size: int, ns: int) -> None:
         """A run of inputs of ``size`` took ``ns``.
 
-        A run that was merely interrupted counts as a few usual ones; one that would have stalled the loop
-        counts in full, so that the next one of its size goes to a thread.
+        One that would have stalled the loop sends the next 16 runs of its size to threads, and twice as many each
+        time it happens again.
         """
-        mean = self._mean_ns.get(size)
-        if mean is None or ns >= STALL_NS:
-            self._mean_ns[size] = ns
-        else:
-            self._mean_ns[size] = mean + (min(ns, _SPIKE * mean) - mean) / _WEIGHT
+        runs = self._sizes.get(size)
+        if runs is None:
+            runs = self._sizes[size] = _Runs()
+        runs.last.append(ns)
+        if ns >= STALL_NS:
+            runs.penalty = min(runs.penalty * 2, _LONGEST_PENALTY)
+            runs.away = runs.penalty
+        elif runs.away:
+            runs.away -= 1
+        if runs.away or len(runs.last) < _WINDOW or ns < runs.shortest_ns or runs.age == _WINDOW:
+            runs.shortest_ns, runs.age = min(runs.last), 0
+        runs.age += 1
 
     def is_short(self, size: int) -> bool:
         """Whether runs of this size were measured, and are short. An unknown size is not."""
-        return self._mean_ns.get(size, self._limit_ns) < self._limit_ns
+        runs = self._sizes.get(size)
+        return runs is not None and not runs.away and runs.shortest_ns < self._limit_ns
 
-    def expected_ns(self, size: int) -> float | None:
-        """The mean run time of this size, None if never seen."""
-        return self._mean_ns.get(size)
+    def expected_ns(self, size: int) -> int | None:
+        """What a run of this size takes, None if never seen."""
+        runs = self._sizes.get(size)
+        return runs.shortest_ns if runs is not None else None
+
+
+class _Runs:
+    """The last runs of one size. ``away`` runs must still happen in threads; ``age`` counts since the last look."""
+
+    __slots__ = ("age", "away", "last", "penalty", "shortest_ns")
+
+    def __init__(self) -> None:
+        self.last: deque[int] = deque(maxlen=_WINDOW)
+        self.shortest_ns = 0
+        self.away = 0
+        self.penalty = _WINDOW // 2
+        self.age = 0
 
 
 def size_of(inputs: Arrays) -> int:
