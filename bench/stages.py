@@ -111,7 +111,7 @@ class Stages:
         runtime = await parts.models(config)
         stack.push_async_callback(runtime.close)
         self._models = runtime.manager
-        self._chain = parts.authenticator(config, parts.keys(data))
+        self._chain = parts.authenticator(config, parts.keys(data), None)
         self._salts = Salts()
         self._admission = Admission(max_inflight=4096, max_bytes=1 << 29, clock_ns=clock_ns)
         self._obligations = Obligations(counters=counters, clock_s=clock_s, mask_key=b"k" * 32)
