@@ -23,7 +23,11 @@ BEAT_S, BEAT_LEAVES = 10.0, 10_000
 
 
 class ShardLedger:
-    """``Ledger`` on disk. One per shard and process; all methods are for the loop that opened it."""
+    """``Ledger`` on disk. One per shard and process; all methods are for the loop that opened it.
+
+    ``boot`` is this process's id, ``commits`` counts its commits, ``broken`` resolves with the cause when the
+    shard gave up for good: the process should end then.
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class ShardLedger:
         self._durable = 0
         self._pending = 0
         self._unrecorded = 0
+        self.commits = 0
         self._times = CommitTimes()
         self._refusal = f"shard {self.shard!r} is not open"
         self._ended = loop.create_future()
@@ -197,6 +202,7 @@ class ShardLedger:
     def durable(self, entries: list[Entry], hashes: list[bytes], took_ns: int) -> None:
         self._pending -= len(entries)
         self._durable = entries[-1].seq + 1
+        self.commits += 1
         self._times.add(took_ns, len(entries))
         for entry, leaf_hash in zip(entries, hashes, strict=True):
             if not entry.future.done():

@@ -48,7 +48,7 @@ def test_published_vectors() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.text(max_size=5), st.sampled_from(sorted(DATATYPES)), st.binary(max_size=40)),
+        st.tuples(st.text(max_size=5), st.sampled_from(sorted(DATATYPES)), st.binary(max_size=40) | st.just(b"long" * 5_000)),
         unique_by=lambda t: t[0],
     )
 )
