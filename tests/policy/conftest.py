@@ -15,7 +15,18 @@ import pytest
 from gateway.policy.bundle import Bundle
 from gateway.policy.files import read_directory
 from gateway.policy.pdp import Query
-from gateway.types import Action, Call, Context, Credentials, ModelFacts, ModelRef, Principal, ServableId, Tensor, TraceContext
+from gateway.types import (
+    Action,
+    Call,
+    Context,
+    Credentials,
+    ModelFacts,
+    ModelRef,
+    Principal,
+    ServableId,
+    Tensor,
+    TraceContext,
+)
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "policies"
