@@ -24,11 +24,12 @@ _LONGEST_PENALTY = 4096
 class Pace:
     """Run times by size. One writer: the event loop, or the loader before the model is served."""
 
-    __slots__ = ("_limit_ns", "_sizes")
+    __slots__ = ("_limit_ns", "_sizes", "_stall_ns")
 
     def __init__(self, limit_ns: int = SHORT_NS) -> None:
         """``limit_ns`` is the longest run that may happen on the loop; 0 sends every call to a thread."""
         self._limit_ns = limit_ns
+        self._stall_ns = max(STALL_NS, limit_ns)
         self._sizes: dict[int, _Runs] = {}
 
     def note(self, size: int, ns: int) -> None:
@@ -41,7 +42,7 @@ class Pace:
         if runs is None:
             runs = self._sizes[size] = _Runs()
         runs.last.append(ns)
-        if ns >= STALL_NS:
+        if ns >= self._stall_ns:
             runs.penalty = min(runs.penalty * 2, _LONGEST_PENALTY)
             runs.away = runs.penalty
         elif runs.away:
