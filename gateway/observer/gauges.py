@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from gateway.observer.cells import Counter
 from gateway.observer.exporters import Exporter
@@ -139,6 +139,19 @@ def observer_gauges(
         name="gateway_observer_start_timestamp_seconds",
         help="When the observer started.",
         cells={(): start_us / 1e6},
+    )
+
+
+def chain_gauge(sizes: Mapping[str, int], alarms: Callable[[], Mapping[str, str]] | None) -> Iterator[Gauge]:
+    """Whether each shard still holds what was signed; nothing when nobody signs."""
+    if alarms is None:
+        return
+    broken = alarms()
+    yield Gauge(
+        name="gateway_ledger_chain_ok",
+        help="Whether a shard still is what its last signed head says.",
+        labels=("shard",),
+        cells={(shard,): int(shard not in broken) for shard in {**sizes, **broken}},
     )
 
 

@@ -19,7 +19,7 @@ from gateway.observer import state
 from gateway.observer.exporters import Exporter, trace_exporter
 from gateway.observer.folds import MetricsFold, UsageFold
 from gateway.observer.followers import FoldFollower
-from gateway.observer.gauges import WorkerCounters, delivery_counters, observer_gauges, worker_gauges
+from gateway.observer.gauges import WorkerCounters, chain_gauge, delivery_counters, observer_gauges, worker_gauges
 from gateway.observer.http import admin_app, admin_server, listen
 from gateway.observer.lag import Lookout
 from gateway.observer.metrics import Metrics
@@ -29,7 +29,8 @@ from gateway.observer.sampling import Policy
 
 log = logging.getLogger(__name__)
 
-Step: TypeAlias = Callable[[], Awaitable[None] | None]
+Step: TypeAlias = Callable[[], object]
+"""Called once a second on the loop; what it returns is awaited if it can be. Long work belongs in a thread."""
 
 POLL_S = 0.1
 STEP_S = 1.0
@@ -57,9 +58,9 @@ class Observer:
     """One per gateway, in its own process and loop. Its projections live in ``data/observer``.
 
     ``followers`` run with ours, in one thread; what sends elsewhere runs alone, for it waits for a network.
-    ``steps`` are called once a second on the loop; one that raises is logged and called again. ``families`` adds
-    to a scrape, ``routes`` to the HTTP. ``environ`` holds the ``OTEL_*`` variables. Clocks: ``clock_us`` is the
-    wall's, ``clock_ns`` monotonic.
+    A step that raises is logged and called again. ``alarms`` tells which shards the notary refuses to sign, and why.
+    ``families`` adds to a scrape, ``routes`` to the HTTP. ``environ`` holds the ``OTEL_*`` variables. Clocks:
+    ``clock_us`` is the wall's, ``clock_ns`` monotonic.
 
     Raises: ValueError that names a variable in ``environ`` which cannot be used.
     """
@@ -74,6 +75,7 @@ class Observer:
         followers: Sequence[Follower] = (),
         environ: Mapping[str, str] | None = None,
         steps: Sequence[Step] = (),
+        alarms: Callable[[], Mapping[str, str]] | None = None,
         families: Callable[[], Sequence[Family]] = tuple,
         routes: Sequence[BaseRoute] = (),
     ) -> None:
@@ -82,6 +84,7 @@ class Observer:
         self._settings = settings
         self._clock_us = clock_us
         self._steps = steps
+        self._alarms = alarms
         self._families = families
         self._routes = routes
         self._start_us = 0
@@ -168,7 +171,7 @@ class Observer:
             for step in (self._counting.commit, self._usage.commit, *self._steps):
                 try:
                     result = step()
-                    if result is not None:
+                    if isinstance(result, Awaitable):
                         await result
                 except Exception:  # one broken step must not stop the others, nor the observer
                     log.exception("observer.step_failed", extra={"step": getattr(step, "__qualname__", repr(step))})
@@ -190,6 +193,7 @@ class Observer:
         """All families as text."""
         states = self._states()
         self._workers.see(states)
+        sizes = self._lookout.sizes()
         with self._counting.lock:
             return render(
                 [
@@ -198,11 +202,12 @@ class Observer:
                     *self._workers.families(),
                     *worker_gauges(states, self._clock_us()),
                     *observer_gauges(
-                        sizes=self._lookout.sizes(),
+                        sizes=sizes,
                         lags_us=self._lags_us(),
                         version=self._settings.version,
                         start_us=self._start_us,
                     ),
+                    *chain_gauge(sizes, self._alarms),
                     *delivery_counters(self._exporters),
                     *self._families(),
                 ],
