@@ -95,7 +95,11 @@ class ServableId(msgspec.Struct, frozen=True, gc=False):
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What policy may know of the resolved model. ``known`` is false when nothing by that name is served."""
+    """What policy may know of the resolved model. ``known`` is false when nothing by that name is served.
+
+    ``labels`` are what the model's own files say. ``signed`` and ``stage`` are not: ``signed`` is true only where the
+    gateway has verified a signature over ``id.digest``, ``stage`` is the catalog's.
+    """
 
     id: ServableId
     known: bool = True
@@ -103,6 +107,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     labels: Mapping[str, str] = {}
     owner: str = ""
     stage: str = ""
+    signed: bool = False
     classification: str = ""
 
 
@@ -173,9 +178,7 @@ class Reason(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     params: Mapping[str, object] = {}
 
 
-class Obligation(
-    msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True, tag_field="type"
-):
+class Obligation(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True, tag_field="type"):
     """What an allow is bound to. The concrete ones stand in ``policy/obligations.py``."""
 
 

@@ -27,6 +27,6 @@ def _holds(required: Require, principal: Principal | None, model: ModelFacts | N
             # A credential from the future is not fresh, it is wrong; a minute of clock skew is neither.
             return -60 <= now_s - principal.authenticated_s <= required.max_age_s
         case "signed_model":
-            return model is not None and model.labels.get("signed") == "true"
+            return model is not None and model.signed
         case "approved_model":
             return model is not None and model.stage in ("approved", "released")
