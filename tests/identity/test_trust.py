@@ -148,3 +148,10 @@ async def test_an_issuer_that_is_away_does_not_stop_the_start(tmp_path: Path, wo
     with pytest.raises(Unavailable):
         await trusted.tokens.prove(world.token())
     await trusted.close()
+
+
+def test_the_example_in_the_documentation_is_a_trust_file(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/identity.md").read_text()
+    trust = read_trust(written(tmp_path, text.split("```toml\n")[1].split("```")[0]))
+    assert [issuer.tenant_claim for issuer in trust.issuers] == ["org"]
+    assert [rule.kind for rule in trust.rules] == ["service", "user"]
