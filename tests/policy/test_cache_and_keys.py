@@ -23,14 +23,39 @@ from gateway.types import Decision, ServableId
 
 MakeQuery = Callable[..., Query]
 
-PATHS = """
-    subject.id subject.tenant subject.groups subject.claims subject.claims.role
-    subject.claims.deep.er action.name model.name model.labels.tier model.labels model
-    request.peer_ip request.peer_kind request.time.hour_utc request.time.weekday request.time.date
-    request.metadata.a request.params.priority request.priority request.deadline_ms tensors.batch
-    tensors.total_bytes tensors.inputs tensors.count tensors.outputs tensors repository.model
-    settings.writes.x settings subject gateway.env
-""".split()
+PATHS = [
+    "subject.id",
+    "subject.tenant",
+    "subject.groups",
+    "subject.claims",
+    "subject.claims.role",
+    "subject.claims.deep.er",
+    "action.name",
+    "model.name",
+    "model.labels.tier",
+    "model.labels",
+    "model",
+    "request.peer_ip",
+    "request.peer_kind",
+    "request.time.hour_utc",
+    "request.time.weekday",
+    "request.time.date",
+    "request.metadata.a",
+    "request.params.priority",
+    "request.priority",
+    "request.deadline_ms",
+    "tensors.batch",
+    "tensors.total_bytes",
+    "tensors.inputs",
+    "tensors.count",
+    "tensors.outputs",
+    "tensors",
+    "repository.model",
+    "settings.writes.x",
+    "settings",
+    "subject",
+    "gateway.env",
+]
 
 
 @st.composite

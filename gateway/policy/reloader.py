@@ -1,0 +1,122 @@
+"""Hot reload: check, test, canaries, swap. A bundle that fails any of them never replaces a good one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from gateway.policy.bundle import Bundle
+from gateway.policy.canaries import failures, parse
+from gateway.policy.findings import Finding, PolicyInvalid
+from gateway.policy.interpreter import RegoError
+from gateway.policy.regorus import EmbeddedPoint
+from gateway.policy.revisions import NoSuchRevision, Revisions
+from gateway.policy.schema import Gateway
+from gateway.policy.testing import run_tests
+
+Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
+
+
+class Swappable(Protocol):
+    """A decision point whose bundle can be replaced."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+
+    def swap(self, bundle: Bundle) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one step came to: ``bundle`` serves now, or ``refused`` says why ``previous`` serves on."""
+
+    previous: Bundle
+    bundle: Bundle | None = None
+    refused: PolicyInvalid | None = None
+
+
+def vet(bundle: Bundle) -> None:
+    """Run a bundle's tests and canaries on an engine of its own.
+
+    Raises: PolicyInvalid with every test that fails and every canary that is answered wrongly.
+    """
+    findings = [
+        Finding(result.file, 0, 0, "test", f"{result.name}: {result.text}")
+        for result in (run_tests(bundle).results if bundle.tests else ())
+        if not result.passed
+    ]
+    findings += failures(parse(bundle.canaries), EmbeddedPoint(bundle, gateway=Gateway()).ask)
+    if findings:
+        raise PolicyInvalid(findings)
+
+
+class Reloader:
+    """Keeps a decision point on the bundle in ``path``, or on the pinned revision while there is one.
+
+    ``refused`` and ``fingerprint`` tell what is wrong now, for readiness and logs. One per process; ``step`` is called
+    every few seconds from the event loop: reading and vetting run in a thread, the swap in the loop.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        point: Swappable,
+        *,
+        revisions: Revisions | None = None,
+        read: Callable[[Path], Bundle] = Bundle.read,
+    ) -> None:
+        self._path = path
+        self._point = point
+        self._revisions = revisions
+        self._read = read
+        self._seen: tuple[str, Fingerprint] | None = None
+        self.refused: PolicyInvalid | None = None
+
+    async def step(self) -> Change | None:
+        """Look once; None when nothing changed since the last look. Never raises for a bad bundle."""
+        pinned = self._revisions.pinned() if self._revisions is not None else ""
+        seen = (pinned, () if pinned else fingerprint(self._path))
+        if seen == self._seen:
+            return None
+        previous = self._point.bundle
+        try:
+            bundle = await asyncio.to_thread(self._candidate, pinned)
+            if bundle.digest != previous.digest:
+                self._point.swap(bundle)
+        except (PolicyInvalid, RegoError) as error:
+            self._seen = seen
+            self.refused = error if isinstance(error, PolicyInvalid) else _refusal(str(error))
+            return Change(previous, refused=self.refused)
+        self._seen = seen
+        self.refused = None
+        return Change(previous, bundle=bundle) if bundle.digest != previous.digest else None
+
+    def _candidate(self, pinned: str) -> Bundle:
+        """The bundle that should serve, vetted. Raises: PolicyInvalid."""
+        try:
+            store = self._revisions if pinned else None
+            bundle = store.load(pinned) if store is not None else self._read(self._path)
+        except (NoSuchRevision, OSError) as error:
+            raise _refusal(str(error)) from error
+        vet(bundle)
+        return bundle
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """Names, sizes and times of the files at ``path``: cheap, and different when anything was written."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    found = []
+    for file in files:
+        try:
+            status = file.stat()
+        except FileNotFoundError:  # it went while we looked: the next step sees it gone
+            continue
+        found.append((str(file), status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+def _refusal(text: str) -> PolicyInvalid:
+    return PolicyInvalid([Finding("", 0, 0, "unreadable", text)])
