@@ -16,3 +16,11 @@ if [ ! -x "$bin/regal" ]; then
 	GOBIN="$bin" GOFLAGS=-buildvcs=false go install "github.com/open-policy-agent/regal@$REGAL" 2>/dev/null ||
 		echo "regal $REGAL is not to be had from this module proxy; its lint is left out"
 fi
+if ! command -v promtool >/dev/null; then
+	echo "installing prometheus and promtool"
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		apt-get install -y -q --no-install-recommends prometheus >/dev/null
+	else
+		echo "promtool is missing: apt-get install prometheus, or see https://prometheus.io/download" >&2
+	fi
+fi
