@@ -84,6 +84,8 @@ class ModelServable:
         timing = share.timing
         if timing.rows == rows:
             self._pace.note(size, timing.inferred_ns - timing.joined_ns)
+        else:
+            self._pace.shared(size)
         return Inference(
             outputs=share.outputs, started_ns=timing.started_ns, batch_n=timing.rows, batch_i=share.batch_i
         )

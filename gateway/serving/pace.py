@@ -51,6 +51,13 @@ class Pace:
             runs.shortest_ns, runs.age = min(runs.last), 0
         runs.age += 1
 
+    def shared(self, size: int) -> None:
+        """A call of ``size`` ran together with others, in a thread: that tells nothing of its own time, but it
+        counts as a run away from the loop."""
+        runs = self._sizes.get(size)
+        if runs is not None and runs.away:
+            runs.away -= 1
+
     def is_short(self, size: int) -> bool:
         """Whether runs of this size were measured, and are short. An unknown size is not."""
         runs = self._sizes.get(size)

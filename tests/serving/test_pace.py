@@ -53,3 +53,16 @@ def test_a_stall_sends_runs_away_for_a_while_and_longer_each_time() -> None:
             away += 1
         absences.append(away)
     assert absences == [16, 32, 64, 128]
+
+
+def test_runs_shared_with_others_count_as_time_spent_away() -> None:
+    pace = Pace()
+    pace.note(8, 20_000)
+    pace.note(8, STALL_NS)
+    for _ in range(15):
+        pace.shared(8)
+        assert not pace.is_short(8)
+    pace.shared(8)
+    assert pace.is_short(8)
+    pace.shared(9)
+    assert not pace.is_short(9)
