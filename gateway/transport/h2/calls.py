@@ -209,6 +209,8 @@ async def run_stream(wire: Wire, call: Call, handler: Stream, inbox: Inbox) -> N
         async for answer in answers:
             if not wire.send(call, answer):
                 await call.sent()
+            if call.ended:  # nobody listens: a handler that never waits would not learn it otherwise
+                break
     except Refused as refused:
         wire.refuse(call, refused)
     except asyncio.CancelledError:

@@ -123,7 +123,7 @@ class Peer:
 
     def _stream(self, back: int) -> int:
         opened = (self._last + 1) // 2
-        return self._last - 2 * (back % opened) if opened else 1
+        return max(self._last - 2 * (back % opened), 0) if opened > 0 else 1
 
 
 async def play(script: Sequence[tuple[str, object]], chunk: int) -> Outcome:
