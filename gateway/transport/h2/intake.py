@@ -162,7 +162,8 @@ class Intake:
             call.deadline_ns = self._shared.clock_ns() + fields.timeout_ns
         call.method = method
         call.encoding = fields.encoding
-        call.coding = compression.choose(fields.accepted)
+        if self._shared.compress_min_bytes:
+            call.coding = compression.choose(fields.accepted)
         call.head = Head(
             method=method.name,
             metadata=fields.metadata,
