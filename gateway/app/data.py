@@ -38,6 +38,11 @@ class DataDir:
         return self.root / "observer"
 
     @property
+    def policy(self) -> Path:
+        """Policy revisions that were in force, and their history."""
+        return self.root / "policy"
+
+    @property
     def keys(self) -> Path:
         """API keys, hashed."""
         return self.root / "keys.json"

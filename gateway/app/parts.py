@@ -21,11 +21,6 @@ from gateway.identity.trusted import Trusted
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.counters import Counters, shared_counters
-from gateway.policy.bundle import Bundle
-from gateway.policy.cache import DecisionCache
-from gateway.policy.findings import PolicyInvalid
-from gateway.policy.regorus import EmbeddedPoint
-from gateway.policy.schema import Gateway
 from gateway.rpc.model_config import parse as parse_model_config
 from gateway.rpc.shared_regions import Registered, SharedRegions
 from gateway.serving.manager import Manager
@@ -67,20 +62,6 @@ def authenticator(config: Config, api_keys: ApiKeys, trust: Trusted | None) -> C
         tokens=trust.tokens if trust is not None else None,
         keys=api_keys,
         anonymous=config.identity.anonymous,
-    )
-
-
-def decisions(config: Config) -> EmbeddedPoint:
-    """The decision point. Raises: StartupError with every finding; the gateway never runs without a policy."""
-    try:
-        bundle = Bundle.read(config.policy.dir)
-    except PolicyInvalid as error:
-        raise StartupError(f"the policy in {config.policy.dir} cannot be used:\n{error}") from error
-    entries = config.policy.cache_entries
-    return EmbeddedPoint(
-        bundle,
-        gateway=Gateway(instance=config.instance, region=config.region, env=config.environment, version=__version__),
-        cache=DecisionCache(max_entries=entries) if entries else None,
     )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.app.clocks import clock_us
+from gateway.app.policies import Policies
 from gateway.ledger.shard import ShardLedger
-from gateway.observer.state import LedgerState, ModelState, PolicyState, WorkerState
+from gateway.observer.state import LedgerState, ModelState, WorkerState
 from gateway.pipeline.admission import Admission
-from gateway.policy.regorus import EmbeddedPoint
 from gateway.serving.manager import Manager
 
 _EVERY_S = 0.5
@@ -26,7 +26,7 @@ class Reporter:
         folder: Path,
         index: int,
         models: Manager,
-        point: EmbeddedPoint,
+        policies: Policies,
         ledger: ShardLedger,
         admission: Admission,
         clock: Callable[[], int] = clock_us,
@@ -34,7 +34,7 @@ class Reporter:
         self._folder = folder
         self._index = index
         self._models = models
-        self._point = point
+        self._policies = policies
         self._ledger = ledger
         self._admission = admission
         self._clock = clock
@@ -60,7 +60,6 @@ class Reporter:
     def state(self) -> WorkerState:
         """The state as it is now."""
         fault = self._ledger.fault
-        bundle = self._point.bundle
         return WorkerState(
             worker=self._index,
             pid=os.getpid(),
@@ -72,7 +71,7 @@ class Reporter:
                 ModelState(name=s.name, version=s.version, state=s.state, reason=s.reason, digest=s.digest)
                 for s in self._models.index()
             ),
-            policy=PolicyState(revision=bundle.revision, digest=bundle.digest),
+            policy=self._policies.state(),
             ledger=LedgerState(ok=not fault, error=fault, shard=self._ledger.shard),
             inflight=self._admission.inflight,
             started=self._admission.admitted,

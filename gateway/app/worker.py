@@ -15,6 +15,7 @@ from gateway.app.child import Child, Status
 from gateway.app.clocks import clock_ns, clock_s, clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
+from gateway.app.policies import Policies, follow, policies
 from gateway.app.report import Reporter
 from gateway.app.secret import ensure_secret
 from gateway.app.statistics import StatisticsBoard
@@ -31,7 +32,7 @@ from gateway.pipeline.gate import Gate
 from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
-from gateway.policy.regorus import EmbeddedPoint
+from gateway.policy.pdp import DecisionPoint
 from gateway.rpc.context import Clocks
 from gateway.rpc.service import methods
 from gateway.rpc.shared_regions import SharedRegions
@@ -58,7 +59,9 @@ async def work(child: Child, config: Config) -> None:
             where = f"{config.server.host}:{child.brief.port}"
             raise StartupError(f"cannot listen on {where}: {error.strerror or error}") from error
         await child.listen(worker.reload)
-        reporting = asyncio.gather(worker.reporter.run(), worker.statistics.run())
+        reporting = asyncio.gather(
+            worker.reporter.run(), worker.statistics.run(), follow(worker.policies, config.policy.poll_s, _step_failed)
+        )
         gc.collect()
         gc.freeze()  # what is loaded by now lives as long as the process: no collection looks at it again
         child.report(Status(ready_port=port))
@@ -73,6 +76,7 @@ async def work(child: Child, config: Config) -> None:
 @dataclass(frozen=True, slots=True)
 class _Worker:
     methods: Methods
+    policies: Policies
     reporter: Reporter
     statistics: StatisticsBoard
     api_keys: ApiKeys
@@ -81,10 +85,15 @@ class _Worker:
 
     async def reload(self) -> None:
         """SIGHUP: look at everything again that is read from files."""
+        await self.policies.step()
         self.api_keys.reload()
         if self.trusted is not None:
             await self.trusted.reload()
             self.chain.trust(certificates=self.trusted.certificates, tokens=self.trusted.tokens)
+
+
+def _step_failed(error: BaseException) -> None:
+    _log.error("policy.step_failed", exc_info=error)
 
 
 async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) -> _Worker:
@@ -96,7 +105,8 @@ async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) 
     if trusted is not None:
         stack.push_async_callback(trusted.close)
     chain = parts.authenticator(config, api_keys, trusted)
-    point = parts.decisions(config)
+    rules = policies(config, data, leads=index == 0)
+    stack.callback(rules.close)
     shard = await parts.ledger(config, data, index)
     stack.push_async_callback(shard.close)
     counters = parts.counters(data)
@@ -107,7 +117,7 @@ async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) 
         max_inflight=config.limits.max_inflight, max_bytes=config.limits.max_inflight_bytes, clock_ns=clock_ns
     )
     reporter = Reporter(
-        folder=data.state, index=index, models=models.manager, point=point, ledger=shard, admission=admission
+        folder=data.state, index=index, models=models.manager, policies=rules, ledger=shard, admission=admission
     )
     statistics = StatisticsBoard(
         data.state, index, epoch=parts.epoch(), models=models.manager, clock_ns=clock_ns, clock_us=clock_us
@@ -115,15 +125,15 @@ async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) 
     memory = parts.memory(config, data)
     if memory is not None:
         stack.callback(memory.close)
-    table = _methods(config, data, chain, point, shard, models, admission, counters, reporter, statistics, memory)
-    return _Worker(table, reporter, statistics, api_keys, chain, trusted)
+    table = _methods(config, data, chain, rules.point, shard, models, admission, counters, reporter, statistics, memory)
+    return _Worker(table, rules, reporter, statistics, api_keys, chain, trusted)
 
 
 def _methods(
     config: Config,
     data: DataDir,
     chain: Chain,
-    point: EmbeddedPoint,
+    point: DecisionPoint,
     shard: ShardLedger,
     models: parts.Runtime,
     admission: Admission,

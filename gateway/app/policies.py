@@ -1,0 +1,177 @@
+"""The decision point of a worker, and how it follows the policies on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway import __version__
+from gateway.app.clocks import clock_ns, clock_us
+from gateway.app.data import DataDir
+from gateway.app.failure import StartupError
+from gateway.config import Config
+from gateway.observer.state import PolicyState
+from gateway.policy.bundle import Bundle
+from gateway.policy.cache import DecisionCache
+from gateway.policy.connections import Address, Pool
+from gateway.policy.findings import PolicyInvalid
+from gateway.policy.opa import OpaPoint
+from gateway.policy.pdp import DecisionPoint
+from gateway.policy.regorus import EmbeddedPoint
+from gateway.policy.reloader import Reloader, vet
+from gateway.policy.revisions import NoSuchRevision, Revisions
+from gateway.policy.schema import Gateway
+
+_log = logging.getLogger("gateway.policy")
+
+
+class Policies(Protocol):
+    """What a worker needs of its policy engine."""
+
+    @property
+    def point(self) -> DecisionPoint:
+        """Who decides."""
+        ...
+
+    def state(self) -> PolicyState:
+        """What is in force, and why something newer is not."""
+        ...
+
+    async def step(self) -> None:
+        """Look for changes. Never raises for a bad policy: the last good one stays."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+def gateway_facts(config: Config) -> Gateway:
+    """What policies may know of this gateway."""
+    return Gateway(instance=config.instance, region=config.region, env=config.environment, version=__version__)
+
+
+class Embedded:
+    """Policies decided in process, from files; a change is checked, tested, tried and swapped in whole.
+
+    While a revision is pinned (``gateway policy rollback``) it serves instead of what the directory holds.
+    """
+
+    def __init__(self, config: Config, data: DataDir, *, leads: bool) -> None:
+        self._path = config.policy.dir
+        self._config = config
+        self._revisions = Revisions(data.policy, clock_us=clock_us)
+        self._leads = leads  # one worker keeps the history; the others only follow
+        self._activated_us = clock_us()
+
+    def open(self) -> None:
+        """Read and vet the policy. Raises: StartupError with every finding; no gateway runs without a policy."""
+        try:
+            pinned = self._revisions.pinned()
+            bundle = self._revisions.load(pinned) if pinned else Bundle.read(self._path)
+            vet(bundle)
+        except NoSuchRevision as error:
+            raise StartupError(f"the pinned policy revision is gone: {error}; see gateway policy history") from error
+        except PolicyInvalid as error:
+            raise StartupError(f"the policy in {self._path} cannot be used:\n{error}") from error
+        entries = self._config.policy.cache_entries
+        self._point = EmbeddedPoint(
+            bundle,
+            gateway=gateway_facts(self._config),
+            cache=DecisionCache(max_entries=entries) if entries else None,
+        )
+        self._reloader = Reloader(self._path, self._point, revisions=self._revisions)
+        if self._leads:
+            self._keep(bundle, previous="")
+
+    @property
+    def point(self) -> EmbeddedPoint:
+        return self._point
+
+    def state(self) -> PolicyState:
+        bundle, refused = self._point.bundle, self._reloader.refused
+        return PolicyState(
+            revision=bundle.revision,
+            digest=bundle.digest,
+            error=str(refused) if refused is not None else "",
+            activated_us=self._activated_us,
+        )
+
+    async def step(self) -> None:
+        change = await self._reloader.step()
+        if change is None:
+            return
+        if change.bundle is not None:
+            self._activated_us = clock_us()
+            _log.info("policy.activated", extra={"revision": change.bundle.revision})
+            if self._leads:
+                self._keep(change.bundle, previous=change.previous.revision)
+        elif change.refused is not None:
+            _log.error("policy.refused", extra={"serving": change.previous.revision, "findings": str(change.refused)})
+            if self._leads:
+                self._revisions.refused(change.refused, current=change.previous.revision)
+
+    def close(self) -> None:
+        return
+
+    def _keep(self, bundle: Bundle, *, previous: str) -> None:
+        """Keep the revision and its activation; a restart on the same policy is no activation."""
+        self._revisions.save(bundle)
+        current = self._revisions.current()
+        if current != bundle.digest:
+            self._revisions.note("activated", bundle, previous=previous or current)
+
+
+class Remote:
+    """Policies decided by an OPA server."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def open(self) -> None:
+        """Raises: StartupError when the server's address cannot be one."""
+        try:
+            address = Address.parse(self._config.policy.opa_url)
+        except ValueError as error:
+            raise StartupError(f"policy.opa_url: {error}") from error
+        tls = ssl.create_default_context() if address.tls else None
+        self._point = OpaPoint(
+            Pool(address, tls=tls),
+            address,
+            gateway=gateway_facts(self._config),
+            clock_ns=clock_ns,
+            budget_ms=self._config.policy.opa_timeout_ms,
+        )
+
+    @property
+    def point(self) -> OpaPoint:
+        return self._point
+
+    def state(self) -> PolicyState:
+        return PolicyState(revision=self._point.revision)
+
+    async def step(self) -> None:
+        return
+
+    def close(self) -> None:
+        self._point.close()
+
+
+def policies(config: Config, data: DataDir, *, leads: bool) -> Embedded | Remote:
+    """The engine that the configuration names, open. Raises: StartupError."""
+    found = Embedded(config, data, leads=leads) if config.policy.engine == "embedded" else Remote(config)
+    found.open()
+    return found
+
+
+async def follow(policies: Policies, every_s: float, failed: Callable[[BaseException], None]) -> None:
+    """Step until cancelled; what a step raises is told and the next step is tried."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await policies.step()
+        except Exception as error:  # noqa: BLE001  # a disk that fails for a moment must not end the following
+            failed(error)
