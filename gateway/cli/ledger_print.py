@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import typer
 from rich.console import Console
@@ -14,10 +15,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from gateway.ledger import events
 from gateway.ledger.checkpoint import Checkpoint
-from gateway.ledger.export import Row, jsonl, utc
+from gateway.ledger.export import Row, jsonl, leaves, utc
 from gateway.ledger.note import VerifierKey
 from gateway.ledger.proof import Proof
+from gateway.ledger.upkeep import Order
 from gateway.ledger.verdict import Report
 
 _COLOURS = {"answered": "green", "denied": "yellow", "unauthenticated": "yellow", "refused": "yellow", "failed": "red"}
@@ -78,6 +81,25 @@ def proven(found: Proof, head: Checkpoint, signers: Mapping[VerifierKey, int], *
         console.print(
             f"signed by {escape(key.name)} ({key.id.hex()})" + (f" at {utc(time_s * 1_000_000)}" if time_s else "")
         )
+
+
+def effects(root: Path, given: Mapping[str, Order], *, as_json: bool) -> None:
+    """What orders did, as their shards recorded it."""
+    wanted = {order.id for order in given.values()}
+    rows = []
+    for shard in given:
+        for leaf in leaves(root, shard):
+            if b'"kind":"erase"' in leaf[:40] and (item := events.decode(leaf)).fields.get("order") in wanted:
+                rows.append({"prediction_id": f"{shard}/{item.seq}", "reason": item.reason, **item.fields})
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        records = row["records"]
+        text = ", ".join(records[:5]) + (" ..." if len(records) > 5 else "") if isinstance(records, tuple) else ""
+        typer.echo(f"{row['prediction_id']}: {row['what']} of {row['count']} records ({text}), {row['kept']} kept back")
+    if not rows:
+        typer.echo("nothing to do")
 
 
 def line(item: Row, *, as_json: bool) -> None:

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from gateway.policy.bundle import Bundle
+from gateway.cli.policy_options import DEFAULT, Directory, Json, read, row
+from gateway.cli.policy_replay import explain_command, replay_command
+from gateway.cli.policy_revisions import diff_command, history_command, release_command, rollback_command
 from gateway.policy.canaries import FILE, failures, parse
-from gateway.policy.findings import Finding, PolicyInvalid
+from gateway.policy.findings import PolicyInvalid
 from gateway.policy.mutate import mutate
 from gateway.policy.regorus import EmbeddedPoint
-from gateway.policy.schema import Gateway
+from gateway.policy.schema import Gateway, json_schema
 from gateway.policy.testing import run_tests
 
 app = typer.Typer(help="Check, test and prove policies; replay decisions; roll back.", no_args_is_help=True)
 
-Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The policy bundle.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-DEFAULT = Path("policies")
+app.command("replay", epilog="Example: gateway policy replay --data data --candidate policies-next --since 7d")(
+    replay_command
+)
+app.command("explain", epilog="Example: gateway policy explain gw-1.0/42 --data data")(explain_command)
+app.command("history", epilog="Example: gateway policy history --data data")(history_command)
+app.command("diff", epilog="Example: gateway policy diff 00ab49d2e5e5 policies")(diff_command)
+app.command("rollback", epilog="Example: gateway policy rollback 00ab49d2e5e5 --data data --reason 'wrong hours'")(
+    rollback_command
+)
+app.command("release", epilog="Example: gateway policy release --data data")(release_command)
 
 
 @app.command("check", epilog="Example: gateway policy check policies")
@@ -96,26 +104,7 @@ def mutate_command(directory: Directory = DEFAULT, as_json: Json = False) -> Non
     raise typer.Exit(0 if good else 1)
 
 
-def read(directory: Path, *, as_json: bool = False) -> Bundle:
-    """The bundle, or its findings printed and exit status 1."""
-    try:
-        return Bundle.read(directory)
-    except PolicyInvalid as invalid:
-        if as_json:
-            typer.echo(json.dumps({"revision": "", "findings": [row(f) for f in invalid.findings]}))
-        else:
-            for finding in invalid.findings:
-                typer.echo(str(finding))
-        raise typer.Exit(1) from invalid
-
-
-def row(finding: Finding) -> dict[str, object]:
-    """A finding for ``--json``."""
-    return {
-        "file": finding.file,
-        "line": finding.line,
-        "col": finding.col,
-        "code": finding.code,
-        "severity": finding.severity,
-        "text": finding.text,
-    }
+@app.command("schema", epilog="Example: gateway policy schema > input-v1.schema.json")
+def schema_command() -> None:
+    """Print the JSON Schema of the input document."""
+    typer.echo(json.dumps(json_schema(), indent=2))

@@ -8,6 +8,8 @@ A new optional key keeps ``v``; a changed meaning raises it.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -206,3 +208,33 @@ def json_schema() -> dict[str, object]:
         "title": "Policy input, version 1",
         **msgspec.json.schema(InputDocument),
     }
+
+
+def type_at(segments: Sequence[str | None]) -> msgspec.inspect.Type | None:
+    """The schema's type at a path (None stands for a computed segment); None when there is nothing.
+
+    ``AnyType`` inside open maps.
+    """
+    found = _document_type()
+    for segment in segments:
+        if isinstance(found, msgspec.inspect.StructType):
+            if segment is None:
+                return msgspec.inspect.AnyType()
+            field = next((f for f in found.fields if f.encode_name == segment), None)
+            if field is None:
+                return None
+            found = field.type
+        elif isinstance(found, msgspec.inspect.ListType):
+            if segment is not None and not segment.isdigit():
+                return None
+            found = found.item_type
+        elif isinstance(found, msgspec.inspect.DictType | msgspec.inspect.AnyType):
+            return msgspec.inspect.AnyType()
+        else:
+            return None
+    return found
+
+
+@functools.cache
+def _document_type() -> msgspec.inspect.Type:
+    return msgspec.inspect.type_info(InputDocument)

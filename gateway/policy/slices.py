@@ -1,14 +1,21 @@
-"""Slices: the part of an input document that a policy reads, kept with a record so that it can be decided again."""
+"""Slices: the part of an input document that a policy reads, kept with a record so that it can be decided again.
+
+A slice has the document's shape. Two extra keys say what it does not show by itself: ``absent`` lists read paths that
+the document did not have, ``partial`` lists open maps of which only some entries were kept.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+import msgspec
 
 from gateway.policy.input import Document, encode
 from gateway.policy.reads import Path, Reads
+from gateway.policy.schema import OPEN_MAPS, type_at
 
 ABSENT = "absent"
-"""Key of a slice that lists (dotted) the read paths which the document did not have."""
+PARTIAL = "partial"
 
 
 def cut(document: Document, reads: Reads | None) -> bytes:
@@ -16,13 +23,55 @@ def cut(document: Document, reads: Reads | None) -> bytes:
     if reads is None or () in reads:
         return encode(document)
     kept: dict[str, object] = {}
-    absent: list[str] = []
-    for path in sorted(reads):
-        if not _copy(document, path, kept):
-            absent.append(".".join(path))
+    absent = [".".join(path) for path in sorted(reads) if not _copy(document, path, kept)]
+    partial = sorted({".".join(path[:2]) for path in reads if len(path) > 2 and path[:2] in OPEN_MAPS})
     if absent:
         kept[ABSENT] = absent
+    if partial:
+        kept[PARTIAL] = partial
     return encode(kept)
+
+
+def lacks(kept: Mapping[str, object], reads: Reads | None) -> Iterator[str]:
+    """The read paths whose value a slice does not hold: deciding without them would be inventing them."""
+    if not _complete((), kept, _listed(kept, PARTIAL)):
+        yield from (".".join(path) or "the whole input" for path in sorted(reads or {()}) if not _has(kept, path))
+
+
+def without_marks(kept: Mapping[str, object]) -> Document:
+    """The slice as an input document."""
+    return {key: value for key, value in kept.items() if key not in (ABSENT, PARTIAL)}
+
+
+def _listed(kept: Mapping[str, object], mark: str) -> frozenset[Path]:
+    names = kept.get(mark, ())
+    return frozenset(tuple(str(name).split(".")) for name in names) if isinstance(names, list) else frozenset()
+
+
+def _has(kept: Mapping[str, object], path: Path) -> bool:
+    """Whether the slice holds the value at ``path``, or the knowledge that there is none."""
+    absent, partial = _listed(kept, ABSENT), _listed(kept, PARTIAL)
+    if any(path[: len(gone)] == gone for gone in absent):
+        return True
+    node: object = kept
+    for depth, segment in enumerate(path):
+        if isinstance(node, Mapping) and segment in node:
+            node = node[segment]
+            continue
+        inside = depth >= 3 and path[:2] in OPEN_MAPS  # a kept entry is whole, whatever it holds
+        return inside or (path[:depth] in OPEN_MAPS and path[:depth] not in partial)
+    return _complete(path, node, partial)
+
+
+def _complete(path: Path, node: object, partial: frozenset[Path]) -> bool:
+    """Whether ``node`` is all there is at ``path``."""
+    found = type_at(path)
+    if not isinstance(found, msgspec.inspect.StructType):
+        return path not in partial
+    return isinstance(node, Mapping) and all(
+        field.encode_name in node and _complete((*path, field.encode_name), node[field.encode_name], partial)
+        for field in found.fields
+    )
 
 
 def _copy(document: Mapping[str, object], path: Path, into: dict[str, object]) -> bool:

@@ -8,10 +8,11 @@ import msgspec
 
 from gateway.policy.findings import Finding
 from gateway.policy.keys import UNCACHEABLE
-from gateway.policy.lint.paths import chain, type_at
+from gateway.policy.lint.paths import chain
 from gateway.policy.lint.place import finding
 from gateway.policy.lint.scope import head_kind, head_of, nested_queries, queries, rule_name, walk
 from gateway.policy.reads import Reads
+from gateway.policy.schema import type_at
 from gateway.policy.syntax import Module, Node, kind_of
 
 _LOW, _HIGH = ("Lt", "Le"), ("Gt", "Ge")

@@ -9,10 +9,8 @@ import msgspec
 from gateway.policy.findings import Finding
 from gateway.policy.lint.place import finding
 from gateway.policy.lint.scope import walk
-from gateway.policy.schema import InputDocument
+from gateway.policy.schema import type_at
 from gateway.policy.syntax import Module, Node, imports, kind_of, segment_of
-
-Type = msgspec.inspect.Type
 
 
 def check_paths(module: Module) -> Iterator[Finding]:
@@ -48,28 +46,6 @@ def chain(node: Node) -> tuple[str, list[str | None]]:
         node = node[kind_of(node)]["refr"]
     segments.reverse()
     return (str(node["Var"]["value"]) if kind_of(node) == "Var" else ""), segments
-
-
-def type_at(segments: list[str | None]) -> Type | None:
-    """The schema's type at a path; None when there is nothing. ``AnyType`` inside open maps."""
-    found: Type = msgspec.inspect.type_info(InputDocument)
-    for segment in segments:
-        if isinstance(found, msgspec.inspect.StructType):
-            if segment is None:
-                return msgspec.inspect.AnyType()
-            field = next((f for f in found.fields if f.encode_name == segment), None)
-            if field is None:
-                return None
-            found = field.type
-        elif isinstance(found, msgspec.inspect.ListType):
-            if segment is not None and not segment.isdigit():
-                return None
-            found = found.item_type
-        elif isinstance(found, msgspec.inspect.DictType | msgspec.inspect.AnyType):
-            return msgspec.inspect.AnyType()
-        else:
-            return None
-    return found
 
 
 def fields_at(segments: list[str | None]) -> Iterator[str]:

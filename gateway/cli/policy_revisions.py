@@ -1,0 +1,81 @@
+"""``gateway policy history|diff|rollback|release``: what was active, and going back to it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.cli.policy_options import DEFAULT_DATA, Data, Json, author, read, revisions
+from gateway.policy.bundle import Bundle
+from gateway.policy.difference import difference
+from gateway.policy.findings import PolicyInvalid
+from gateway.policy.reloader import vet
+from gateway.policy.revisions import NoSuchRevision
+
+
+def history_command(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+    """Every activation, refusal, rollback and release, oldest first."""
+    kept = revisions(data)
+    events = kept.history()
+    if as_json:
+        typer.echo(json.dumps({"events": [asdict(event) for event in events], "pinned": kept.pinned()}))
+        return
+    table = Table("time (UTC)", "event", "revision", "before", "by", "note", box=None)
+    for event in events:
+        moment = datetime.fromtimestamp(event.time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        note = event.text.partition("\n")[0]
+        table.add_row(moment, event.kind, event.revision, event.previous[:12], event.author, note)
+    Console(highlight=False).print(table)
+    if kept.pinned():
+        typer.echo(f"pinned to {kept.pinned()[:12]} until: gateway policy release --data {data}")
+
+
+def diff_command(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A kept revision, or a directory.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="A kept revision, or a directory.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Show what changed between two revisions: read paths, modules, data."""
+    for line in difference(_bundle(old, data), _bundle(new, data)):
+        typer.echo(line)
+
+
+def rollback_command(
+    revision: Annotated[str, typer.Argument(metavar="REV", help="A kept revision, as history shows it.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the history.")],
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Go back to a kept revision and stay there until released. Its tests and canaries must pass again."""
+    kept = revisions(data)
+    try:
+        vet(kept.load(revision))
+        event = kept.pin(revision, author=author(), reason=reason)
+    except (NoSuchRevision, PolicyInvalid) as error:
+        typer.echo(f"not rolled back: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"rolled back to {event.revision}; running gateways follow within their reload interval")
+
+
+def release_command(data: Data = DEFAULT_DATA) -> None:
+    """End a rollback: the policy directory decides again."""
+    if not revisions(data).release(author=author()):
+        typer.echo("nothing is pinned", err=True)
+        raise typer.Exit(1)
+    typer.echo("released; running gateways follow their policy directory again")
+
+
+def _bundle(name: str, data: Path) -> Bundle:
+    if Path(name).exists():
+        return read(Path(name))
+    try:
+        return revisions(data).load(name)
+    except (NoSuchRevision, PolicyInvalid) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error

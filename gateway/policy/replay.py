@@ -1,0 +1,140 @@
+"""Replay: decides recorded calls again with a candidate bundle, and says first how much of them it could see.
+
+Never invents a value: a record whose input was not kept, or lacks a path that the candidate reads, is counted as not
+replayable, by cause. Never contacts a model. Time is the recorded one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from gateway.ledger.record import Record
+from gateway.policy import slices
+from gateway.policy.bundle import Bundle
+from gateway.policy.input import encode
+from gateway.policy.interpreter import Interpreter
+from gateway.policy.obligations import kind
+from gateway.policy.verdict import Verdict, failed, read
+
+ChangeKind: TypeAlias = Literal["deny_to_allow", "allow_to_deny", "obligations", "reasons"]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One decision that the candidate makes differently. ``checks`` are the codes or types that came or went."""
+
+    kind: ChangeKind
+    prediction_id: str
+    decision_id: str
+    tenant: str
+    model: str
+    checks: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class ReplayReport:
+    """Coverage, then changes."""
+
+    records: int = 0
+    replayed: int = 0
+    evaluated: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    tenants: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    actions: Counter[str] = field(default_factory=Counter)
+    lines_run: int = 0
+    lines_idle: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    changed: list[Changed] = field(default_factory=list)
+
+    def groups(self) -> list[tuple[ChangeKind, str, str, str, int, str]]:
+        """Changes as (kind, check, tenant, model, how many, a decision id), most frequent first."""
+        counts: Counter[tuple[ChangeKind, str, str, str]] = Counter()
+        example: dict[tuple[ChangeKind, str, str, str], str] = {}
+        for change in self.changed:
+            for check in change.checks or ("",):
+                group = (change.kind, check, change.tenant, change.model)
+                counts[group] += 1
+                example.setdefault(group, change.decision_id)
+        return [(*group, count, example[group]) for group, count in counts.most_common()]
+
+
+def replay(records: Iterable[tuple[Record, bytes]], candidate: Bundle) -> ReplayReport:
+    """Decide every record again by its slice. Equal slices are evaluated once: a decision depends on nothing else."""
+    report = ReplayReport()
+    engine = Interpreter(candidate.modules, candidate.data)
+    engine.start_coverage()
+    known: dict[bytes, Verdict | str] = {}
+    for record, kept in records:
+        if not record.decision_id:
+            continue  # it ended before a decision: nothing to compare
+        report.records += 1
+        answer = known.get(kept)
+        if answer is None:
+            answer = known[kept] = _decide(engine, candidate, kept)
+        if isinstance(answer, str):
+            report.skipped[answer] += 1
+            continue
+        report.replayed += 1
+        report.tenants[record.tenant] += 1
+        report.models[record.model or record.asked] += 1
+        report.actions[record.action] += 1
+        change = _compare(record, answer)
+        if change is not None:
+            report.changed.append(change)
+    report.evaluated = sum(isinstance(answer, Verdict) for answer in known.values())
+    for file, (ran, idle) in engine.coverage().items():
+        report.lines_run += len(ran)
+        report.lines_idle[file] = tuple(sorted(idle - ran))
+    return report
+
+
+def _decide(engine: Interpreter, candidate: Bundle, kept: bytes) -> Verdict | str:
+    """The candidate's verdict, or why there is none."""
+    if not kept:
+        return "input not kept"
+    try:
+        document = msgspec.json.decode(kept, type=dict[str, object])
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return "input not readable"
+    if document.get("v", 1) != 1:
+        return f"input of schema version {document['v']}"
+    missing = next(slices.lacks(document, candidate.reads), None)
+    if missing is not None:
+        return f"candidate reads {missing}, which the record lacks"
+    try:
+        return read(engine.evaluate(encode(slices.without_marks(document)).decode()))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001  # an engine panic is not an Exception; it is a denial here too
+        return failed(error)
+
+
+def _compare(record: Record, verdict: Verdict) -> Changed | None:
+    codes = {reason.code for reason in verdict.reasons if reason.severity == "deny"}
+    types = {kind(obligation) for obligation in verdict.obligations}
+    before_codes, before_types = set(record.reasons), set(record.obligations)
+    if record.allow and not verdict.allow:
+        return _changed(record, "allow_to_deny", codes)
+    if not record.allow and verdict.allow:
+        return _changed(record, "deny_to_allow", before_codes)
+    if verdict.allow and types != before_types:
+        return _changed(record, "obligations", types ^ before_types)
+    if not verdict.allow and codes != before_codes:
+        return _changed(record, "reasons", codes ^ before_codes)
+    return None
+
+
+def _changed(record: Record, how: ChangeKind, checks: set[str]) -> Changed:
+    return Changed(
+        how,
+        record.prediction_id,
+        record.decision_id,
+        record.tenant,
+        record.model or record.asked,
+        tuple(sorted(checks)),
+    )
