@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from gateway.errors import PermissionDenied, Throttled
@@ -10,6 +11,8 @@ from gateway.pipeline import token_bucket
 from gateway.pipeline.calendar import window
 from gateway.pipeline.slots import SharedSlots, slot_name
 from gateway.policy.obligations import Quota, RateLimit
+
+_UNLOCKED = nullcontext()
 
 
 class Counters:
@@ -49,10 +52,10 @@ class Counters:
         """
         bucket_names = [slot_name("rate", r.key, r.cost) for r in rate_limits]
         quota_names = [slot_name("quota", q.key, q.window, q.unit) for q in quotas]
-        with self._quotas.locked(quota_names), self._rates.locked(bucket_names):
+        with self._quotas.locked(quota_names) if quotas else _UNLOCKED, self._rates.locked(bucket_names):
             # The clocks are read under the locks: no worker then sees a time before the last one written.
-            now_ns, now_s = self._clock_ns(), int(self._clock_s())
-            counts = self._counts(quotas, quota_names, rows, now_s, decision_id)
+            now_ns = self._clock_ns()
+            counts = self._counts(quotas, quota_names, rows, decision_id) if quotas else ()
             levels = self._levels(rate_limits, bucket_names, rows, now_ns, decision_id)
             for place, count, number, end_s in counts:
                 self._quotas.put(place, count, number, end_s)
@@ -60,10 +63,10 @@ class Counters:
                 self._rates.put(place, tokens, now_ns, full_ns)
 
     def _counts(
-        self, quotas: Sequence[Quota], names: Sequence[bytes], rows: int, now_s: int, decision_id: str
+        self, quotas: Sequence[Quota], names: Sequence[bytes], rows: int, decision_id: str
     ) -> list[tuple[int, float, int, int]]:
         """Place, new count, window and its end of every quota. Raises: as ``take``."""
-        counts = []
+        counts, now_s = [], int(self._clock_s())
         for quota, name in zip(quotas, names, strict=True):
             cost = _cost(quota.unit == "rows", rows)
             if cost > quota.limit:

@@ -25,6 +25,7 @@ _MAGIC = b"GWSLOTS1"
 _SLOT = struct.Struct("<16sdqq")
 _VALUES = struct.Struct("<dq")
 _IDLE = struct.Struct("<q")
+_VALUES_AT, _IDLE_AT = 16, 32
 _SPINS = 50
 _NAPS = 200  # of half a millisecond
 
@@ -96,7 +97,10 @@ class SharedSlots:
 
     def lock(self, names: Sequence[bytes]) -> Sequence[int]:
         """Lock the stripes of ``names`` and return them for ``unlock``; all or none. Raises: Overloaded."""
-        if not names:
+        if len(names) <= 1:
+            for name in names:
+                self._lock(self._stripe(name))
+                return (self._stripe(name),)
             return ()
         # In order, so that two workers who want the same stripes never wait for each other.
         stripes = sorted({self._stripe(name) for name in names})
@@ -130,7 +134,8 @@ class SharedSlots:
     def claim(self, name: bytes, now: int) -> int:
         """The place of ``name``'s slot: the one it has, or a new one holding zeros.
 
-        A new one takes an unused place or that of a slot which may be forgotten at ``now``.
+        A new one takes an unused place or that of a slot which may be forgotten at ``now``. What was claimed at
+        ``now`` is not forgotten at ``now``: two names claimed together never get one place.
         Raises: Overloaded when the stripe is full of live slots, rather than forget one.
         """
         size, stripe = _SLOT.size, self._stripe(name)
@@ -140,11 +145,13 @@ class SharedSlots:
         while place >= 0 and (place - start) % size:  # a chance match across two slots
             place = self._map.find(name, place + 1, end)
         if place >= 0:
+            if _IDLE.unpack_from(self._map, place + _IDLE_AT)[0] <= now:
+                _IDLE.pack_into(self._map, place + _IDLE_AT, now + 1)
             return place
         for place in range(start, end, size):
             found, _, _, idle_from = _SLOT.unpack_from(self._map, place)
             if not any(found) or idle_from <= now:
-                _SLOT.pack_into(self._map, place, name, 0.0, 0, now)
+                _SLOT.pack_into(self._map, place, name, 0.0, 0, now + 1)
                 return place
         raise Overloaded("too many rate and quota keys are in use; retry later", 1000)
 
@@ -155,8 +162,8 @@ class SharedSlots:
 
     def put(self, place: int, value: float, mark: int, idle_from: int) -> None:
         """Set the slot at ``place``; from ``idle_from`` on it may be forgotten."""
-        _VALUES.pack_into(self._map, place + 16, value, mark)
-        _IDLE.pack_into(self._map, place + 32, idle_from)
+        _VALUES.pack_into(self._map, place + _VALUES_AT, value, mark)
+        _IDLE.pack_into(self._map, place + _IDLE_AT, idle_from)
 
     def _stripe(self, name: bytes) -> int:
         return int.from_bytes(name[:4], "little") % self._stripes

@@ -72,6 +72,22 @@ def test_an_idle_slot_makes_room(tmp_path: Path) -> None:
     slots.close()
 
 
+def test_two_names_claimed_together_never_share_a_place(tmp_path: Path) -> None:
+    slots = opened(tmp_path / "s", stripes=1, width=1)
+    a, b = slot_name("a"), slot_name("b")
+    set_value(slots, a, 3.0, idle_from=5)
+    with slots.locked([a, b]):
+        place = slots.claim(a, 10)
+        with pytest.raises(Overloaded, match="too many"):
+            slots.claim(b, 10)
+        assert slots.get(place)[0] == 3.0
+    with slots.locked([b]):
+        assert slots.claim(b, 11) == place
+        with pytest.raises(Overloaded, match="too many"):
+            slots.claim(a, 11)
+    slots.close()
+
+
 def test_names_of_other_parts_are_other_names() -> None:
     parts = [("ab", "c"), ("a", "bc"), ("abc",), ("abc", ""), ("", "abc"), ("a", "b", "c")]
     assert len({slot_name(*p) for p in parts}) == len(parts)
