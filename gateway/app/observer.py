@@ -1,45 +1,88 @@
-"""The observer process: follows the ledger, serves metrics and health, decides nothing."""
+"""The observer process: follows the ledger, signs its heads, keeps the governance ledger, serves metrics and health."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 
 from gateway import __version__
 from gateway.app.child import Child, Status
+from gateway.app.chronicle import Chronicle
 from gateway.app.clocks import clock_ns, clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
 from gateway.config import Config
+from gateway.config.keys import keys
+from gateway.ledger.errors import LedgerError
+from gateway.ledger.keeper import Keeper
 from gateway.observer.observer import Observer, Settings
 
 
 async def observe(child: Child, config: Config) -> None:
     """Be the observer until ``child.stop`` is set.
 
-    Raises: StartupError when the admin address cannot be bound.
+    Raises: StartupError when the admin address cannot be bound or the governance ledger not be written.
     """
     data = DataDir(config.data)
+    async with contextlib.AsyncExitStack() as stack:
+        keeper = await _keeper(stack, data)
+        observer = _observer(config, data, child.brief.workers, keeper)
+        await child.listen(_nothing_to_reload)
+        try:
+            await observer.run(child.stop, lambda port: child.report(Status(ready_port=port)))
+        except OSError as error:
+            raise StartupError(
+                f"the admin server cannot listen on {config.admin.host}:{config.admin.port}: "
+                f"{error.strerror or error}; choose another port with --admin-port"
+            ) from error
+
+
+async def _keeper(stack: contextlib.AsyncExitStack, data: DataDir) -> Keeper:
+    keeper = Keeper(data.root, clock_us=clock_us)
+    try:
+        await keeper.open({"version": __version__, "role": "observer"})
+    except LedgerError as error:
+        raise StartupError(str(error)) from error
+    stack.push_async_callback(keeper.close)
+    return keeper
+
+
+def _observer(config: Config, data: DataDir, workers: int, keeper: Keeper) -> Observer:
     settings = Settings(
         host=config.admin.host,
         port=config.admin.port,
-        workers=child.brief.workers,
+        workers=workers,
         version={"version": __version__, "python": platform.python_version(), "pid": str(os.getpid())},
         config=config.model_dump(mode="json"),
     )
+    chronicle = Chronicle(
+        keeper,
+        states=data.state,
+        keys=data.keys,
+        memory=data.observer / "chronicle.json",
+        config={key.name: str(_value(config, key.path)) for key in keys()},
+    )
+    chronicle.open()
     try:
-        observer = Observer(data.root, settings, clock_us=clock_us, clock_ns=clock_ns, environ=os.environ)
+        return Observer(
+            data.root,
+            settings,
+            clock_us=clock_us,
+            clock_ns=clock_ns,
+            environ=os.environ,
+            steps=(keeper.step, chronicle.step),
+        )
     except ValueError as error:
         raise StartupError(f"telemetry: {error}") from error
 
-    async def nothing_to_reload() -> None:
-        return
 
-    await child.listen(nothing_to_reload)
-    try:
-        await observer.run(child.stop, lambda port: child.report(Status(ready_port=port)))
-    except OSError as error:
-        raise StartupError(
-            f"the admin server cannot listen on {config.admin.host}:{config.admin.port}: {error.strerror or error}; "
-            "choose another port with --admin-port"
-        ) from error
+def _value(config: Config, path: tuple[str, ...]) -> object:
+    value: object = config
+    for part in path:
+        value = getattr(value, part)
+    return value
+
+
+async def _nothing_to_reload() -> None:
+    return
