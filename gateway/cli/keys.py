@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -31,9 +33,7 @@ class Kind(StrEnum):
     service = "service"
 
 
-Data = Annotated[
-    Path, typer.Option("--data", help="The gateway's data directory; keys stand in keys.json in it.")
-]
+Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory; keys stand in keys.json in it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="The key's public prefix, as `list` shows it.")]
 
@@ -46,9 +46,7 @@ def duration_s(text: str) -> int:
     return int(match[1]) * _SECONDS[match[2]]
 
 
-@app.command(
-    epilog="Example: gateway keys create --id scoring-app --tenant risk --group callers --expires 90d"
-)
+@app.command(epilog="Example: gateway keys create --id scoring-app --tenant risk --group callers --expires 90d")
 def create(
     id: Annotated[str, typer.Option("--id", help="Who the key stands for; several keys may share it.")],
     tenant: Annotated[str, typer.Option(help="The tenant that the holder belongs to.")],
@@ -64,15 +62,13 @@ def create(
     lasts_s = duration_s(expires) if expires else 0
     with _reported():
         text, key = _file(data).create(
-            id=id, tenant=tenant, groups=group or (), kind=kind.value, expires_in_s=lasts_s
+            id=id, tenant=tenant, groups=group or (), kind=kind.value, expires_in_s=lasts_s, by=_operator()
         )
     if as_json:
         typer.echo(json.dumps({"key": text, **_row(key)}))
         return
     # Only the key goes to stdout, so that KEY=$(gateway keys create ...) holds it and nothing else.
-    _say(
-        f"key {key.prefix} of {key.id} ({key.tenant}), expires {_time(key.expires_s)}; it is shown only now:"
-    )
+    _say(f"key {key.prefix} of {key.id} ({key.tenant}), expires {_time(key.expires_s)}; it is shown only now:")
     typer.echo(text)
 
 
@@ -97,7 +93,7 @@ def list_keys(data: Data = Path("data"), as_json: Json = False) -> None:
 def revoke(prefix: Prefix, data: Data = Path("data"), as_json: Json = False) -> None:
     """Revoke a key for ever. Running gateways refuse it within a second."""
     with _reported():
-        key = _file(data).revoke(prefix)
+        key = _file(data).revoke(prefix, by=_operator())
     if as_json:
         typer.echo(json.dumps(_row(key)))
     else:
@@ -114,7 +110,7 @@ def expire(
     """Let a key end soon. It shortens a key's life, never lengthens it."""
     lasts_s = duration_s(within)
     with _reported():
-        key = _file(data).expire(prefix, int(_now_s()) + lasts_s)
+        key = _file(data).expire(prefix, int(_now_s()) + lasts_s, by=_operator())
     if as_json:
         typer.echo(json.dumps(_row(key)))
     else:
@@ -123,6 +119,14 @@ def expire(
 
 def _file(data: Path) -> KeyFile:
     return KeyFile(data / "keys.json", _now_s)
+
+
+def _operator() -> str:
+    """Who runs this command, for the governance ledger."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as containers have
+        return f"uid {os.getuid()}"
 
 
 def _now_s() -> float:
@@ -157,4 +161,6 @@ def _row(key: StoredKey) -> dict[str, object]:
         "created_s": key.created_s,
         "expires_s": key.expires_s,
         "revoked_s": key.revoked_s,
+        "created_by": key.created_by,
+        "changed_by": key.changed_by,
     }

@@ -29,7 +29,7 @@ class KeyFileError(Exception):
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One key: ``prefix`` names it in public, ``hash`` is the SHA-256 (hex) of its whole text.
 
-    Times are seconds since 1970; 0 means never.
+    Times are seconds since 1970; 0 means never. ``created_by`` and ``changed_by`` are the operators' names.
     """
 
     id: str
@@ -41,6 +41,8 @@ class StoredKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     created_s: int
     expires_s: int = 0
     revoked_s: int = 0
+    created_by: str = ""
+    changed_by: str = ""
 
     def state(self, now_s: float) -> Literal["active", "expired", "revoked"]:
         """Whether the key may be used at ``now_s``. It expires at, not after, ``expires_s``."""
@@ -118,6 +120,7 @@ class KeyFile:
         groups: Sequence[str] = (),
         kind: Literal["user", "service"] = "service",
         expires_in_s: int = 0,
+        by: str = "",
     ) -> tuple[str, StoredKey]:
         """A new key: its text, which exists nowhere else from now on, and what was stored of it.
 
@@ -140,26 +143,28 @@ class KeyFile:
                 groups=tuple(groups),
                 created_s=now,
                 expires_s=now + expires_in_s if expires_in_s else 0,
+                created_by=by,
             )
             if defect := _defect(stored):
                 raise KeyFileError(f"key not created: {defect}")
             keys.append(stored)
         return text, stored
 
-    def revoke(self, prefix: str) -> StoredKey:
+    def revoke(self, prefix: str, *, by: str = "") -> StoredKey:
         """Revoke a key for ever; revoking it again changes nothing. Raises: KeyFileError."""
         with self._changing() as keys:
             n = self._find(keys, prefix)
             if not keys[n].revoked_s:
-                keys[n] = msgspec.structs.replace(keys[n], revoked_s=max(1, int(self._clock_s())))
+                now = max(1, int(self._clock_s()))
+                keys[n] = msgspec.structs.replace(keys[n], revoked_s=now, changed_by=by)
         return keys[n]
 
-    def expire(self, prefix: str, at_s: int) -> StoredKey:
+    def expire(self, prefix: str, at_s: int, *, by: str = "") -> StoredKey:
         """Let a key end at ``at_s``; a key that ends earlier keeps its end. Raises: KeyFileError."""
         with self._changing() as keys:
             n = self._find(keys, prefix)
             if not 0 < keys[n].expires_s <= at_s:
-                keys[n] = msgspec.structs.replace(keys[n], expires_s=max(1, at_s))
+                keys[n] = msgspec.structs.replace(keys[n], expires_s=max(1, at_s), changed_by=by)
         return keys[n]
 
     def _find(self, keys: Sequence[StoredKey], prefix: str) -> int:

@@ -66,6 +66,15 @@ def test_expire_shortens_a_life_and_never_lengthens_it(tmp_path: Path) -> None:
     assert file.read()[0].state(NOW + 10) == "expired"
 
 
+def test_the_file_says_who_made_and_who_ended_a_key(tmp_path: Path) -> None:
+    file = key_file(tmp_path)
+    _, stored = file.create(id="app", tenant="risk", by="ann")
+    file.revoke(stored.prefix, by="bob")
+    file.revoke(stored.prefix, by="cyd")
+    (key,) = file.read()
+    assert (key.created_by, key.changed_by) == ("ann", "bob")
+
+
 def test_an_unknown_prefix_is_named(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="no key with prefix 'deadbeef'"):
         key_file(tmp_path).revoke("deadbeef")
