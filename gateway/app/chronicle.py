@@ -76,7 +76,7 @@ class Chronicle:
         changes = list(differences(self._seen, now))
         for change in changes:
             await self._scribe.event(change.kind, reason=change.reason, fields=change.fields)
-        if changes:
+        if now != self._seen:
             draft = self._memory.with_suffix(".new")
             draft.write_bytes(msgspec.json.encode(now))
             draft.replace(self._memory)
@@ -85,8 +85,10 @@ class Chronicle:
     def now(self) -> Seen:
         """What is true now. A worker that is gone, or a key file that cannot be read, leaves what was known."""
         seen = Seen(config=dict(self._config), keys=self._known_keys())
-        for worker in state.read(self._states):
-            name = f"worker {worker.worker}"
+        workers = {f"worker {worker.worker}": worker for worker in state.read(self._states)}
+        seen.policy = {name: text for name, text in self._seen.policy.items() if name not in workers}
+        seen.models = {at: text for at, text in self._seen.models.items() if at.partition(": ")[0] not in workers}
+        for name, worker in workers.items():
             policy = {"revision": worker.policy.revision, "digest": worker.policy.digest, "error": worker.policy.error}
             seen.policy[name] = json.dumps(policy)
             for model in worker.models:
@@ -118,9 +120,8 @@ def differences(before: Seen, after: Seen) -> Iterator[Event]:
         yield Event(kind, fact["error"], {"at": worker, "revision": fact["revision"], "digest": fact["digest"]})
     yield from _model_events(before, after)
     yield from _key_events(before.keys, after.keys)
-    changed = sorted(
-        k for k in before.config.keys() | after.config.keys() if before.config.get(k) != after.config.get(k)
-    )
+    names = before.config.keys() | after.config.keys()
+    changed = sorted(name for name in names if before.config.get(name) != after.config.get(name))
     if changed and before.config:
         yield Event("config_changed", fields={"keys": changed})
 

@@ -86,6 +86,8 @@ async def test_a_worker_that_restarts_is_no_change(tmp_path: Path) -> None:
     await life.step()
     (tmp_path / "worker-0.json").unlink()
     await life.step()
+    worker(tmp_path, ready("1"))
+    await life.step()
     assert notes.kinds() == ["policy_loaded", "model_loaded"]
 
 
