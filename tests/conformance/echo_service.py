@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 
 from gateway.transport.seam import Answer, Head, Methods, Refused
 
-DENIED = Refused(7, "dénied: 100% \n no", (("x-why", b"rule"), ("x-raw-bin", b"\x00\xff")), b"\x08\x07")
+TEXT = "dénied: 100% \n no"
+DETAILS = b"\x08\x07\x12" + bytes([len(TEXT.encode())]) + TEXT.encode()  # google.rpc.Status: code, message
+DENIED = Refused(7, TEXT, (("x-why", b"rule"), ("x-raw-bin", b"\x00\xff")), DETAILS)
 
 
 class EchoService:

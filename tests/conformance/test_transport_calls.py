@@ -84,7 +84,7 @@ async def test_a_refusal_keeps_code_text_trailers_and_details(kind: str) -> None
     trailers = dict(error.trailing_metadata())
     assert trailers["x-why"] == "rule"
     assert trailers["x-raw-bin"] == b"\x00\xff"
-    assert trailers["grpc-status-details-bin"] == b"\x08\x07"
+    assert trailers["grpc-status-details-bin"] == DENIED.details
 
 
 @pytest.mark.parametrize("path", ["/test.Test/Fail", "/test.Test/Chat"])

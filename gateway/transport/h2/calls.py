@@ -69,6 +69,7 @@ class Call:
     __slots__ = (
         "_drained",
         "age",
+        "alien",
         "assembler",
         "charged",
         "coding",
@@ -94,6 +95,7 @@ class Call:
 
     def __init__(self) -> None:
         self.id = 0
+        self.alien = 0  # the HTTP status of a request that is no gRPC call, answered once it is complete
         self.age = 0  # in looks of the watchdog, while it waits for bytes to come or to leave
         self.charged = 0  # bytes of the worker's budget that it holds
         self.encoding: bytes | None = None  # how compressed messages come

@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
             self._opening = opening
             return b""
         if not verdict:
-            if opening[:1].isupper():
+            if b" HTTP/1." in opening.partition(b"\r\n")[0]:
                 self._transport.write(_HTTP1_ANSWER)
             self._transport.close()
             return b""

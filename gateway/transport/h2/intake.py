@@ -11,7 +11,7 @@ from gateway.errors import Code
 from gateway.transport import compression, request
 from gateway.transport.framing import Assembler, whole_message
 from gateway.transport.h2.calls import Call, Inbox, run_stream, run_unary, stopped
-from gateway.transport.h2.core import H2FrameHeaders
+from gateway.transport.h2.core import H2FrameHeaders, H2Reason
 from gateway.transport.h2.sender import Sender
 from gateway.transport.h2.shared import Shared
 from gateway.transport.seam import Head, Refused
@@ -19,6 +19,7 @@ from gateway.transport.seam import Head, Refused
 _ONE_MESSAGE = "a unary call takes exactly one message: "
 _TASKS_PER_STREAM = 2  # handlers that still run after their stream was reset count against the connection
 _TOO_MANY = "too many cancelled calls are still ending on this connection: try again later"
+_ALIEN = {405: b"gRPC calls are POST requests", 415: b"gRPC calls have content-type application/grpc"}
 _RETRY_SOON = (("grpc-retry-pushback-ms", b"1000"),)
 
 
@@ -46,11 +47,11 @@ class Intake:
             self._sender.refuse(call, Refused(Code.RESOURCE_EXHAUSTED, _TOO_MANY, _RETRY_SOON))
             return
         self.calls.add(call)
-        if frame.method != "POST":
-            self._sender.respond(call, 405, b"use POST")
+        if frame.method is None or frame.scheme is None or not frame.path or frame.status is not None:
+            self._sender.reset(call, H2Reason.PROTOCOL_ERROR)  # RFC 9113, 8.3.1: malformed
             return
-        if not request.is_grpc(frame.headers.get("content-type")):
-            self._sender.respond(call, 415, b"send content-type application/grpc")
+        if frame.method != "POST" or not request.is_grpc(frame.headers.get("content-type")):
+            call.alien = 405 if frame.method != "POST" else 415
             return
         try:
             self._judge(call, frame)
@@ -71,7 +72,7 @@ class Intake:
             self._sender.credit(call, len(payload))
         else:
             inbox.arrived(len(payload))
-        if call.ended or (inbox is not None and inbox.ended):
+        if call.ended or call.alien or (inbox is not None and inbox.ended):
             return
         if last and call.assembler is None and inbox is None and len(payload) <= self._max_message_bytes:
             call.message = whole_message(payload)
@@ -86,7 +87,9 @@ class Intake:
         """The caller has said all: a unary handler starts, a stream's iterator ends."""
         if call.ended:
             return
-        if call.assembler is not None and call.assembler.unfinished:
+        if call.alien:
+            self._sender.respond(call, call.alien, _ALIEN[call.alien])
+        elif call.assembler is not None and call.assembler.unfinished:
             self._fail(call, Refused(Code.INTERNAL, "the body ends inside a message"))
         elif call.inbox is not None:
             call.inbox.end()
@@ -120,7 +123,7 @@ class Intake:
                 if call.age <= max_looks:
                     continue
                 if call.out:
-                    self._sender.reset(call)
+                    self._sender.reset(call, H2Reason.CANCEL)
                 else:
                     self._sender.refuse(call, Refused(Code.DEADLINE_EXCEEDED, "the request took too long to arrive"))
 
@@ -128,7 +131,7 @@ class Intake:
         """The call's deadline has passed: stop its handler, and say so once that has ended."""
         self._shared.timed.pop(call, None)
         if call.out or call.tail is not None:
-            self._sender.reset(call)  # answered, but the caller's window does not open
+            self._sender.reset(call, H2Reason.CANCEL)  # answered, but the caller's window does not open
         else:
             call.expired = True
             self.stop(call)

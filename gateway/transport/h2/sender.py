@@ -113,10 +113,13 @@ class Sender:
         self.wake()
 
     def respond(self, call: Call, status: int, text: bytes) -> None:
-        """Answer with a bare HTTP status: the request was no gRPC call."""
+        """Answer with a bare HTTP status and a text: the request was no gRPC call."""
         call.ended = True
         fields = HeaderMap([("content-type", b"text/plain"), ("grpc-status", b"2"), ("grpc-message", text)])
-        self.after(self._core.send_response_head(call.id, status, fields, True).flags)
+        verdict = self._core.send_response_head(call.id, status, fields, False)
+        if verdict.stopped is None:
+            call.out = collections.deque((text,))
+            self.pump(call)
         self._over(call)
         self.wake()
 
@@ -124,9 +127,9 @@ class Sender:
         self.after(self._core.release_capacity(call.id, size))
         self.wake()
 
-    def reset(self, call: Call) -> None:
+    def reset(self, call: Call, reason: H2Reason) -> None:
         """Abort the stream, for a peer that cannot be told otherwise."""
-        self.after(self._core.reset_stream(call.id, int(H2Reason.CANCEL)).flags)
+        self.after(self._core.reset_stream(call.id, int(reason)).flags)
         self.gone(call)
         self.wake()
 
@@ -146,13 +149,15 @@ class Sender:
     def pump(self, call: Call) -> None:
         """Queue as much of the call's output as its windows take, then its trailers."""
         while call.out:
-            verdict = self._core.send_data(call.id, call.out[0], call.offset, False)
+            verdict = self._core.send_data(call.id, call.out[0], call.offset, call.alien > 0)
             if not self._account(call, verdict):
                 return
         call.drained()
         tail, call.tail = call.tail, None
         if tail is not None:
             self._close_stream(call, tail)
+        else:
+            self._over(call)
 
     def goodbye(self, reason: H2Reason, text: bytes) -> None:
         """End the connection, and say why."""
