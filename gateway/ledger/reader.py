@@ -5,6 +5,7 @@ A reader sees committed leaves only: SQLite shows a commit to readers after the 
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,15 @@ class ShardReader:
         """The root that a segment says it continues. Raises: LedgerCorrupt."""
         rows = self._query(path, "SELECT CAST(coalesce(value, '') AS BLOB) FROM meta WHERE key='root'", ())
         return bytes(rows[0][0]) if rows else b""
+
+    def pruned(self) -> list[range]:
+        """Ranges of leaves that were deleted after their time. Raises: LedgerCorrupt."""
+        paths = segment.files(self._directory)
+        found = []
+        for path, following in itertools.pairwise(paths):
+            if self._query(path, "SELECT 1 FROM meta WHERE key='pruned'", ()):
+                found.append(range(segment.first_seq(path), segment.first_seq(following)))
+        return found
 
     def payload(self, seq: int) -> Sealed | None:
         """The encrypted payload row kept in the segment itself, or None (erased, moved, or never kept)."""

@@ -78,12 +78,15 @@ class Scan:
         self._fits: set[Head] = set()
         self._differs: set[Head] = set()
         self._calls_of: dict[str, int] = {}
+        self._boots: set[str] = set()
+        self._pruned: list[range] = []
         self._starts = {segment.first_seq(path): path for path in segment.files(root / shard)}
 
     def run(self) -> None:
         """Read everything that was committed when this began."""
         try:
             size = self._reader.size()
+            self._pruned = self._reader.pruned()
             self._pass(0)
             while self._tree.size < size:
                 batch = self._reader.read(self._tree.size, min(_BATCH, size - self._tree.size))
@@ -116,12 +119,11 @@ class Scan:
 
     def _take(self, batch: Iterable[tuple[int, bytes]], size: int) -> None:
         for seq, leaf in batch:
-            if seq > self._tree.size:
-                self._skip(self._tree.size, seq)
+            self._skip_to(seq)
             self._one(seq, leaf)
             self._checked += 1
         if not batch:
-            self._skip(self._tree.size, size)
+            self._skip_to(size)
 
     def _one(self, seq: int, leaf: bytes) -> None:
         if seq in self._starts:
@@ -156,9 +158,16 @@ class Scan:
             if self._whole:
                 (self._fits if head.root == root else self._differs).add(head)
 
+    def _skip_to(self, seq: int) -> None:
+        """Step over what is not there, segment by segment: one may be pruned and the next cut."""
+        while self._tree.size < seq:
+            here = self._tree.size
+            self._skip(here, min([seq, *(start for start in self._starts if start > here)]))
+
     def _skip(self, first: int, end: int) -> None:
         """Leaves ``[first, end)`` are not there; their hashes are taken from stored tiles where there are any."""
-        self._find(Verdict.MISSING, f"{end - first} of the records are not there", first, end - 1)
+        if not any(first in span and end - 1 in span for span in self._pruned):
+            self._find(Verdict.MISSING, f"{end - first} of the records are not there", first, end - 1)
         for seq in range(first, end):
             tile = self._reader.tile(0, seq >> 8)
             at = (seq & 255) * 32
@@ -205,13 +214,14 @@ class Scan:
     def _check_event(self, seq: int, line: Line) -> None:
         fields = line.fields
         if line.kind == "boot":
+            self._boots.add(line.boot)
             if fields.get("size") != seq:
                 self._find(Verdict.EDITED, f"a boot record says size {fields.get('size')}", seq)
             elif self._whole and fields.get("root") != self._tree.root().hex():
                 self._find_once(Verdict.EDITED, "records before this boot differ from what it saw", 0, max(0, seq - 1))
         elif line.kind == "recover":
             self._discount(line)
-        elif line.kind in ("beat", "shutdown") and "started" in fields:
+        elif line.kind in ("beat", "shutdown") and "started" in fields and line.boot in self._boots:
             self._check_counts(seq, line)
 
     def _discount(self, line: Line) -> None:

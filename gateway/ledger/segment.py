@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,8 +111,10 @@ class Segment:
         self.first = first_seq(path)
 
     @classmethod
-    def open(cls, path: Path, shard: str) -> Segment:
+    def open(cls, path: Path, shard: str, *, check: bool = True) -> Segment:
         """Open for writing and hold SQLite to the settings that durability rests on.
+
+        ``check`` looks at every page first (about a second a gigabyte).
 
         Raises: LedgerNewer, LedgerCorrupt, LedgerUnwritable; sqlite3.Error for other faults.
         """
@@ -129,7 +131,7 @@ class Segment:
                     raise LedgerUnwritable(f"{path}: SQLite answered {pragma}={got[0]} where {value} is needed")
             for pragma in ("temp_store=MEMORY", "cell_size_check=ON", "fullfsync=ON", "checkpoint_fullfsync=ON"):
                 db.execute(f"PRAGMA {pragma}").fetchall()
-            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            found = db.execute("PRAGMA quick_check(1)").fetchone()[0] if check else "ok"
             if found != "ok":
                 raise LedgerCorrupt(f"{path} is damaged ({found}): restore it from its copy")
         except sqlite3.OperationalError as error:
@@ -175,13 +177,62 @@ class Segment:
             raise
 
     def erase(self, where: str, arguments: Sequence[bytes | int]) -> list[int]:
-        """Delete payload rows and truncate the WAL, so that their bytes leave the disk; returns their numbers.
+        """Delete payload rows and truncate the log, so that their bytes leave the file; returns their numbers.
 
         ``where`` is one of our own conditions, never a caller's text. Raises: sqlite3.Error.
         """
-        rows = self._db.execute(f"DELETE FROM payload WHERE {where} RETURNING seq", arguments).fetchall()  # noqa: S608
+        found = self._db.execute(f"DELETE FROM payload WHERE {where} RETURNING seq", arguments).fetchall()  # noqa: S608
+        if found and not self.checkpoint(truncate=True):
+            raise sqlite3.OperationalError("a reader holds the log, erased bytes are still in it")
+        return sorted(int(row[0]) for row in found)
+
+    def payloads(self, where: str, arguments: Sequence[bytes | int]) -> list[tuple[int, Sealed, bytes]]:
+        """Number, row and leaf of the payloads under one of our own conditions."""
+        sql = f"SELECT seq, kek, dek, subject, expires_us, body, leaf FROM payload JOIN leaf USING (seq) WHERE {where}"  # noqa: S608
+        return [(int(row[0]), Sealed(*row[1:6]), row[6]) for row in self._db.execute(sql + " ORDER BY seq", arguments)]
+
+    def rewrap(self, rows: Sequence[tuple[int, Sealed]]) -> None:
+        """Store other keys for payloads; the bodies stay. Raises: sqlite3.Error."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            changes = [(sealed.kek, sealed.dek, seq) for seq, sealed in rows]
+            self._db.executemany("UPDATE payload SET kek=?, dek=? WHERE seq=?", changes)
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
         self.checkpoint(truncate=True)
-        return sorted(int(row[0]) for row in rows)
+
+    @property
+    def pruned(self) -> bool:
+        """True when the leaves were deleted after their time; their hashes are still in the tiles."""
+        return self._db.execute("SELECT 1 FROM meta WHERE key='pruned'").fetchone() is not None
+
+    def newest_us(self) -> int:
+        """The largest receipt time in the segment; 0 when empty."""
+        sql = "SELECT max(CAST(json_extract(CAST(leaf AS TEXT), '$.t_us') AS INTEGER)) FROM leaf"
+        return int(self._db.execute(sql).fetchone()[0] or 0)
+
+    def leaves(self) -> Iterator[bytes]:
+        """All leaves, in order."""
+        return (row[0] for row in self._db.execute("SELECT leaf FROM leaf ORDER BY seq"))
+
+    def prune(self, before_us: int) -> None:
+        """Delete all leaves and payloads and give their space back; tiles stay. Raises: sqlite3.Error."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for sql in ("DELETE FROM leaf", "DELETE FROM payload"):
+                self._db.execute(sql)
+            end = {"pruned": before_us}
+            self._db.executemany("INSERT INTO meta VALUES (?, ?)", end.items())
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("VACUUM")
+        self.checkpoint(truncate=True)
 
     def checkpoint(self, *, truncate: bool = False) -> bool:
         """Move the WAL into the file; True when all of it was moved. Readers in a transaction may prevent that."""

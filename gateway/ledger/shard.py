@@ -12,10 +12,12 @@ from pathlib import Path
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import events
 from gateway.ledger.beat import CommitTimes
+from gateway.ledger.caretaker import Caretaker
 from gateway.ledger.ledger import Encode, Payload
-from gateway.ledger.store import SEGMENT_BYTES, SEGMENT_LEAVES, Store
+from gateway.ledger.store import PAYLOAD_DAYS, SEGMENT_BYTES, SEGMENT_LEAVES, Store
+from gateway.ledger.upkeep import Done, Order
 from gateway.ledger.vault import FileKeys, Vault
-from gateway.ledger.writer import Entry, Fence, Item, Stop, Writer
+from gateway.ledger.writer import Entry, Fence, Item, Job, Stop, Writer
 from gateway.types import Receipt
 
 QUEUE = 4_096
@@ -49,6 +51,8 @@ class ShardLedger:
         self._beat_s = beat_s
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._turn: list[Entry] = []
+        self._store = store
+        self._caretaker = Caretaker(self, store.directory, clock_us=clock_us)
         self._writer = Writer(store, self._items, self, loop, boot=self.boot, clock_us=clock_us)
         self._next = 0
         self._durable = 0
@@ -74,6 +78,7 @@ class ShardLedger:
         vault: Vault | None = None,
         queue_bound: int = QUEUE,
         beat_s: float = BEAT_S,
+        payload_days: float = PAYLOAD_DAYS,
         segment_leaves: int = SEGMENT_LEAVES,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> ShardLedger:
@@ -81,13 +86,15 @@ class ShardLedger:
 
         ``boot`` says what runs (version, digests, host, runtime); ``counters`` are cumulative counts of this
         process, read on the loop at every beat. Keys of the payload store are in ``root``'s sibling ``keys``
-        unless a ``vault`` is given.
+        unless a ``vault`` is given; payloads expire after ``payload_days``.
 
         Raises: LedgerLocked, LedgerUnwritable, LedgerNewer, LedgerCorrupt, LedgerRolledBack, KeyMissing.
         """
         store = Store(
             root / shard,
             vault or Vault(FileKeys(root.parent / "keys" / "payload")),
+            clock_us=clock_us,
+            payload_days=payload_days,
             segment_leaves=segment_leaves,
             segment_bytes=segment_bytes,
         )
@@ -131,8 +138,25 @@ class ShardLedger:
             self._loop.call_soon(self._beat)
         return future
 
+    async def perform(self, order: Order) -> Done:
+        """Carry out an order on all segments of this shard. Records may be appended meanwhile.
+
+        Raises: LedgerUnavailable, LedgerError, sqlite3.Error.
+        """
+        if self._refusal:
+            raise LedgerUnavailable(self._refusal)
+        done = await asyncio.to_thread(self._store.perform_closed, order)
+        job = Job(order, self._loop.create_future())
+        self._items.put(job)
+        return done + await job.done
+
+    async def carry_out(self) -> None:
+        """Carry out what was ordered for this shard (see ``orders``). Raises: LedgerUnavailable, LedgerError."""
+        await self._caretaker.carry_out()
+
     async def close(self) -> None:
         """See ``Ledger.close``. Safe to call twice."""
+        await self._caretaker.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -185,6 +209,7 @@ class ShardLedger:
 
     def _tick(self) -> None:
         self._beat()
+        self._caretaker.look()
         self._timer = self._loop.call_later(self._beat_s, self._tick)
 
     def _beat(self) -> None:
@@ -222,6 +247,14 @@ class ShardLedger:
                 entry.future.set_exception(LedgerUnavailable("the record could not be made durable"))
                 entry.future.exception()  # counts as retrieved: the caller may be gone
 
+    def performed(self, job: Job, result: Done | Exception) -> None:
+        if job.done.done():
+            return
+        if isinstance(result, Done):
+            job.done.set_result(result)
+        else:
+            job.done.set_exception(result)
+
     def resumed(self, size: int) -> None:
         self._next = self._durable = size
         if not self._writer.closing.is_set():
@@ -237,5 +270,7 @@ class ShardLedger:
             item = self._items.get_nowait()
             if isinstance(item, Entry):
                 self.failed([item], LedgerUnavailable("closed"))
+            elif isinstance(item, Job):
+                self.performed(item, LedgerUnavailable(f"shard {self.shard!r} is closed"))
         if not self._ended.done():
             self._ended.set_result(None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.ledger import heads, merkle, segment
@@ -20,10 +20,12 @@ from gateway.ledger.reader import ShardReader
 from gateway.ledger.resume import load_tree
 from gateway.ledger.segment import Segment, unwritable
 from gateway.ledger.tree import Tree
+from gateway.ledger.upkeep import Done, Order, perform
 from gateway.ledger.vault import Vault
 
 SEGMENT_LEAVES = 1_000_000
 SEGMENT_BYTES = 2 << 30
+PAYLOAD_DAYS = 30.0
 _WAL_SOFT, _WAL_HARD = 1 << 20, 16 << 20
 _PAGE = 16_384
 
@@ -36,6 +38,8 @@ class Store:
         directory: Path,
         vault: Vault,
         *,
+        clock_us: Callable[[], int],
+        payload_days: float = PAYLOAD_DAYS,
         segment_leaves: int = SEGMENT_LEAVES,
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
@@ -43,6 +47,8 @@ class Store:
         self.shard = directory.name
         self.tree = Tree()
         self._vault = vault
+        self._clock_us = clock_us
+        self._payload_us = int(payload_days * 86_400_000_000)
         self._segment_leaves = segment_leaves
         self._segment_bytes = segment_bytes
         self._lock: Lock | None = None
@@ -92,7 +98,8 @@ class Store:
             tiles += tree.add(hashes[-1])
             weight += len(leaf)
             if payload is not None:
-                payloads.append((seq, self._vault.seal(payload, f"{self.shard}/{seq}")))
+                until = self._clock_us() + self._payload_us
+                payloads.append((seq, self._vault.seal(payload, f"{self.shard}/{seq}", until)))
                 weight += len(payloads[-1][1].body)
         live.commit([(seq, leaf) for seq, leaf, _ in entries], payloads, tiles)
         self.tree = tree
@@ -136,6 +143,25 @@ class Store:
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
         self._begin(end)
+
+    def perform(self, order: Order) -> Done:
+        """Carry out ``order`` on the live segment. Raises: sqlite3.Error, LedgerError."""
+        live = self._segment
+        return perform(order, live, self._vault, live=True) if live is not None else Done()
+
+    def perform_closed(self, order: Order) -> Done:
+        """Carry out ``order`` on the segments behind the live one, which nobody appends to. For any one thread.
+
+        Raises: sqlite3.Error, LedgerError.
+        """
+        done, vault = Done(), Vault(self._vault.keys)
+        for path in segment.files(self.directory)[:-1]:
+            closed = Segment.open(path, self.shard, check=False)
+            try:
+                done += perform(order, closed, vault, live=False)
+            finally:
+                closed.close()
+        return done
 
     def close(self, *, settle: bool = False) -> None:
         """Close the file and release the lock; safe to call twice.

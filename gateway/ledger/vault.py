@@ -101,21 +101,29 @@ class Vault:
     """Seals and opens payloads. Safe for one thread at a time."""
 
     def __init__(self, keys: KeySource) -> None:
-        self._keys = keys
+        self.keys = keys
         self._wraps: dict[tuple[int, str], AESGCM] = {}
         self._generation = 0
         self._index = b""
 
     def ready(self) -> None:
         """Make sure that keys exist and can be read, at start rather than at the first payload. Raises: KeyMissing."""
-        self._generation = self._keys.current()
-        self._keys.secret(self._generation)
-        self._index = self._keys.index_secret()
+        self._generation = self.keys.current()
+        self.keys.secret(self._generation)
+        self._index = self.keys.index_secret()
 
-    def seal(self, payload: Payload, prediction_id: str) -> Sealed:
-        """Encrypt ``payload`` for its place; about 3 us. Raises: KeyMissing."""
+    @property
+    def generation(self) -> int:
+        """The key generation that new payloads get; 0 before ``ready``."""
+        return self._generation
+
+    def seal(self, payload: Payload, prediction_id: str, expires_us: int = 0) -> Sealed:
+        """Encrypt ``payload`` for its place; about 3 us. ``expires_us`` holds if it names no time itself.
+
+        Raises: KeyMissing.
+        """
         if not self._generation:
-            self._generation = self._keys.current()
+            self._generation = self.keys.current()
         aad, dek, nonce = prediction_id.encode(), os.urandom(32), os.urandom(12)
         plain = len(payload.salts).to_bytes(2) + payload.salts + payload.body
         wrap = self._wrap(self._generation, payload.tenant)
@@ -123,7 +131,7 @@ class Vault:
             kek=self._generation,
             dek=nonce + wrap.encrypt(nonce, dek, aad),
             subject=self.subject(payload.tenant, payload.subject) if payload.subject else None,
-            expires_us=payload.expires_us or None,
+            expires_us=payload.expires_us or expires_us or None,
             body=AESGCM(dek).encrypt(_ZERO_NONCE, plain, aad),
         )
 
@@ -151,7 +159,7 @@ class Vault:
     def subject(self, tenant: str, subject: str) -> bytes:
         """Keyed digest under which a subject's payloads are found: HMAC(HMAC(index key, tenant), subject)."""
         if not self._index:
-            self._index = self._keys.index_secret()
+            self._index = self.keys.index_secret()
         tenant_key = hmac.digest(self._index, tenant.encode(), "sha256")
         return hmac.digest(tenant_key, subject.encode(), "sha256")
 
@@ -159,5 +167,5 @@ class Vault:
         cipher = self._wraps.get((generation, tenant))
         if cipher is None:
             hkdf = HKDF(SHA256(), length=32, salt=None, info=b"gateway/kek/v1\x00" + tenant.encode())
-            cipher = self._wraps[generation, tenant] = AESGCM(hkdf.derive(self._keys.secret(generation)))
+            cipher = self._wraps[generation, tenant] = AESGCM(hkdf.derive(self.keys.secret(generation)))
         return cipher

@@ -20,6 +20,7 @@ from gateway.ledger import events
 from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.ledger import Payload
 from gateway.ledger.store import Store
+from gateway.ledger.upkeep import Done, Order
 from gateway.types import Receipt
 
 MAX_BATCH, MAX_BATCH_BYTES = 256, 1 << 20
@@ -40,6 +41,13 @@ class Entry(NamedTuple):
     future: asyncio.Future[Receipt]
 
 
+class Job(NamedTuple):
+    """An order for the live segment, in its turn between two commits."""
+
+    order: Order
+    done: asyncio.Future[Done]
+
+
 class Stop:
     """Last item of a queue: commit what came before, then end."""
 
@@ -48,7 +56,7 @@ class Fence:
     """Marks, after a failure, where the loop stopped numbering."""
 
 
-Item: TypeAlias = Entry | Stop | Fence
+Item: TypeAlias = Entry | Job | Stop | Fence
 
 
 class Owner(Protocol):
@@ -57,6 +65,7 @@ class Owner(Protocol):
     def durable(self, entries: list[Entry], hashes: list[bytes], took_ns: int) -> None: ...
     def suspend(self, error: Exception) -> None: ...
     def failed(self, entries: list[Entry], error: Exception) -> None: ...
+    def performed(self, job: Job, result: Done | Exception) -> None: ...
     def resumed(self, size: int) -> None: ...
     def ended(self, error: Exception | None) -> None: ...
 
@@ -82,6 +91,7 @@ class Writer:
         self._clock_us = clock_us
         self._recoveries: deque[float] = deque(maxlen=RECOVERIES)
         self._stopping = False
+        self._job: Job | None = None
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self._run, name=f"ledger {store.shard}", daemon=True)
 
@@ -92,7 +102,9 @@ class Writer:
                 batch = self._collect()
                 if batch:
                     self._commit(batch)
-                elif not self._stopping:
+                if self._job is not None:
+                    self._perform(self._job)
+                elif not batch and not self._stopping:
                     self._checkpoint()
         except Exception as fault:  # noqa: BLE001 - a thread's last word must reach its owner, whatever it is
             error = fault
@@ -111,6 +123,7 @@ class Writer:
                 break
             if not isinstance(item, Entry):
                 self._stopping = isinstance(item, Stop)
+                self._job = item if isinstance(item, Job) else None
                 break
             batch.append(item)
             size += len(item.leaf) + (len(item.payload.body) if item.payload else 0)
@@ -129,6 +142,14 @@ class Writer:
                 self._store.rest()
         except _FAULTS as error:
             self._fail([], error)
+
+    def _perform(self, job: Job) -> None:
+        self._job = None
+        try:
+            result: Done | Exception = self._store.perform(job.order)
+        except _FAULTS as error:  # its own transaction is undone, records before and after are not touched
+            result = error
+        self._post(self._owner.performed, job, result)
 
     def _checkpoint(self) -> None:
         try:
@@ -150,6 +171,8 @@ class Writer:
                 break
             if isinstance(item, Stop):
                 self._stopping = True
+            elif isinstance(item, Job):
+                self._post(self._owner.performed, item, error)
             else:
                 waiting.append(item)
         self._post(self._owner.failed, waiting, error)

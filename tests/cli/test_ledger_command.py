@@ -161,3 +161,41 @@ def test_verify_tells_and_exits(data: Path) -> None:
 def test_signing_by_hand(data: Path) -> None:
     assert "gw.0: 14 records" in run("sign", "--data", data).stdout
     assert "(newest 14)" in " ".join(run("verify", "--data", data).stdout.split())
+
+
+def test_erase_and_retention_from_the_command_line(data: Path) -> None:
+    done = run("erase", "--id", "gw.0/3", "--reason", "ticket 1", "--data", data, "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)[0] | {"order": ""} == {
+        "prediction_id": "gw.0/15",
+        "reason": "ticket 1",
+        "order": "",
+        "what": "payload",
+        "records": [],
+        "count": 0,
+        "kept": 0,
+    }
+    for wrong in (("--id", "gw.9/1"), ("--id", "x"), ("--subject", "s", "--id", "gw.0/1"), ()):
+        assert run("erase", *wrong, "--reason", "r", "--data", data).exit_code == 2
+    short = run("prune", "--days", 3, "--reason", "r", "--data", data)
+    assert (short.exit_code, "Regulation (EU) 2024/1689" in short.stderr) == (2, True)
+    assert run("hold", "--model", "credit", "--reason", "court", "--data", data).stdout == "held: credit\n"
+    assert "held for: court" in run("release-hold", "--model", "credit", "--data", data).stdout
+    assert run("release-hold", "--model", "credit", "--data", data).exit_code == 2
+    assert run("verify", "--data", data).exit_code == 0
+
+
+def test_keys_rotate_only_after_both_have_signed(data: Path) -> None:
+    assert run("sign", "--data", data).exit_code == 0
+    assert "0002-ed25519.pem" in run("rotate-key", "--data", data).stdout
+    early = run("rotate-key", "--retire", "--data", data)
+    assert (early.exit_code, "2 are needed" in early.stderr) == (2, True)
+    for _ in range(2):
+        run("erase", "--id", "gw.0/3", "--reason", "to grow", "--data", data)
+        assert run("sign", "--data", data).exit_code == 0
+    assert run("rotate-key", "--retire", "--data", data).exit_code == 0
+    run("erase", "--id", "gw.0/3", "--reason", "to grow", "--data", data)
+    assert run("sign", "--data", data).exit_code == 0
+    assert run("verify", "--data", data).exit_code == 0
+    assert run("rotate-payload-key", "--reason", "monthly", "--data", data).exit_code == 0
+    assert [path.name for path in (data / "keys" / "payload").glob("kek-*")] == ["kek-000002.key"]

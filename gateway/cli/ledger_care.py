@@ -1,0 +1,207 @@
+"""``gateway ledger erase | prune | hold | release-hold | rotate-key | rotate-payload-key``: privacy and retention.
+
+What concerns a shard's files is ordered from its writer: the running gateway, or this process where none runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.ledger_options import DEFAULT, Data, Json, plain_errors
+from gateway.cli.ledger_print import effects
+from gateway.ledger import holds, orders
+from gateway.ledger.errors import LedgerError, LedgerLocked, LedgerUnwritable
+from gateway.ledger.holds import Hold
+from gateway.ledger.logkeys import Keyring, LogKeys
+from gateway.ledger.notary import KEYRING
+from gateway.ledger.reader import shards
+from gateway.ledger.retirement import retire_key
+from gateway.ledger.shard import ShardLedger
+from gateway.ledger.upkeep import LEAF_FLOOR_DAYS, Order
+from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.verify import GOVERNANCE, PREDICTIONS
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
+_DAY_US = 86_400_000_000
+_PATIENCE_S = 60.0
+
+
+def _clock_us() -> int:
+    return time.time_ns() // 1000
+
+
+def erase(
+    reason: Reason,
+    tenant: Annotated[str, typer.Option(help="The tenant that the subject belongs to.")] = "",
+    subject: Annotated[str, typer.Option(help="Whose payloads are to be erased.")] = "",
+    ids: Annotated[list[str] | None, typer.Option("--id", help="A prediction id; may be repeated.")] = None,
+    data: Data = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Make the kept contents of a subject, or of single predictions, unrecoverable. The ledger still verifies.
+
+    Example: gateway ledger erase --tenant acme --subject customer-17 --reason "GDPR Art. 17, ticket 4711"
+    """
+    with plain_errors():
+        if bool(subject) == bool(ids):
+            raise LedgerError("name either a subject (with --tenant) or prediction ids (with --id)")
+        named: dict[str, list[int]] = {}
+        for item in ids or ():
+            shard, _, seq = item.rpartition("/")
+            if not shard or not seq.isdigit():
+                raise LedgerError(f"{item!r} is no prediction id: expected SHARD/NUMBER, such as gw1.0/42")
+            named.setdefault(shard, []).append(int(seq))
+        digest = Vault(FileKeys(data / "keys" / "payload")).subject(tenant, subject).hex() if subject else ""
+        root = data / PREDICTIONS
+        given = {
+            shard: Order(
+                id=orders.new_id(),
+                kind="erase",
+                actor=getpass.getuser(),
+                reason=reason,
+                subject=digest,
+                seqs=tuple(named.get(shard, ())),
+            )
+            for shard in (named or shards(root))
+        }
+        _carry_out(root, given, as_json)
+
+
+def prune(
+    reason: Reason,
+    days: Annotated[float, typer.Option(help="Keep what is younger than this.")] = 400.0,
+    below_floor: Annotated[
+        bool, typer.Option("--below-floor", help=f"Allow less than {LEAF_FLOOR_DAYS} days.")
+    ] = False,
+    data: Data = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Delete records after their time, whole segments at once. Their hashes stay: the ledger and receipts still verify.
+
+    Example: gateway ledger prune --days 400 --reason "retention schedule 2026"
+    """
+    with plain_errors():
+        if days < LEAF_FLOOR_DAYS and not below_floor:
+            raise LedgerError(
+                f"{days:g} days is below {LEAF_FLOOR_DAYS}, the six months of Regulation (EU) 2024/1689, Art. 19(1): "
+                "add --below-floor if another law asks for it; the reason is recorded"
+            )
+        root = data / PREDICTIONS
+        before = _clock_us() - int(days * _DAY_US)
+        held = holds.held(root)
+        given = {
+            shard: Order(
+                id=orders.new_id(), kind="prune", actor=getpass.getuser(), reason=reason, before_us=before, held=held
+            )
+            for shard in shards(root)
+        }
+        _carry_out(root, given, as_json)
+
+
+def hold(
+    reason: Reason,
+    model: Annotated[str, typer.Option(help='The model whose records must stay; "*" for all.')] = "*",
+    data: Data = DEFAULT,
+) -> None:
+    """Let nothing of a model expire or be pruned until the hold is released.
+
+    Example: gateway ledger hold --model credit --reason "incident 2026-11, Art. 73(6)"
+    """
+    with plain_errors():
+        if not (data / PREDICTIONS).is_dir():
+            raise LedgerError(f"there is no ledger under {data}")
+        holds.add(data / PREDICTIONS, Hold(model=model, reason=reason, actor=getpass.getuser(), since_us=_clock_us()))
+    typer.echo(f"held: {model}")
+
+
+def release_hold(
+    model: Annotated[str, typer.Option(help='As it was held; "*" for all.')] = "*", data: Data = DEFAULT
+) -> None:
+    """End a hold.
+
+    Example: gateway ledger release-hold --model credit
+    """
+    with plain_errors():
+        for ended in holds.release(data / PREDICTIONS, model):
+            typer.echo(f"released: {ended.model}, held for: {ended.reason}")
+
+
+def rotate_payload_key(reason: Reason, data: Data = DEFAULT, as_json: Json = False) -> None:
+    """Re-wrap all kept payloads under a new key and destroy the old ones: what was erased is gone in backups too.
+
+    Example: gateway ledger rotate-payload-key --reason "monthly"
+    """
+    with plain_errors():
+        root, keys = data / PREDICTIONS, FileKeys(data / "keys" / "payload")
+        old = keys.generations()
+        keys.rotate(keys.current() + 1)
+        for base in (root, data / GOVERNANCE):
+            given = {
+                shard: Order(id=orders.new_id(), kind="rewrap", actor=getpass.getuser(), reason=reason)
+                for shard in shards(base)
+            }
+            _carry_out(base, given, as_json)
+        for generation in old:
+            keys.destroy(generation)
+        typer.echo(f"payload key {keys.current()} in use, {len(old)} destroyed", err=True)
+
+
+def rotate_key(
+    retire: Annotated[
+        bool, typer.Option("--retire", help="End the old key, after two anchored heads with both.")
+    ] = False,
+    post_quantum: Annotated[bool, typer.Option("--post-quantum", help="The ML-DSA-44 key instead of Ed25519.")] = False,
+    data: Data = DEFAULT,
+) -> None:
+    """Make the next key that signs heads. Old and new both sign until the old one is retired.
+
+    Example: gateway ledger rotate-key, and some minutes later: gateway ledger rotate-key --retire
+    """
+    kind = "mldsa44" if post_quantum else "ed25519"
+    with plain_errors():
+        keys = LogKeys(data / "keys" / "log")
+        if retire:
+            for root in (data / PREDICTIONS, data / GOVERNANCE):
+                retire_key(root, Keyring(root / KEYRING), keys, kind)
+            keys.retire(kind)
+            typer.echo("the old key is retired: it is believed for what it signed, and for nothing later")
+        else:
+            typer.echo(f"made {keys.make(kind)}")
+
+
+def _carry_out(root: Path, given: dict[str, Order], as_json: bool) -> None:
+    known = shards(root)
+    for shard, order in given.items():
+        if shard not in known:
+            raise LedgerError(f"there is no shard {shard!r} under {root}")
+        orders.place(root / shard, order)
+    for shard, order in given.items():
+        asyncio.run(_see_through(root, shard, order))
+    effects(root, given, as_json=as_json)
+
+
+async def _see_through(root: Path, shard: str, order: Order) -> None:
+    """Carry the order out ourselves, or wait until the running gateway has."""
+    deadline = time.monotonic() + _PATIENCE_S
+    path = root / shard / orders.FOLDER / f"{order.id}.json"
+    while path.exists():
+        try:
+            ledger = await ShardLedger.open(root, shard, boot={"by": "gateway ledger"}, clock_us=_clock_us)
+        except LedgerLocked:
+            if time.monotonic() > deadline:
+                raise LedgerUnwritable(
+                    f"shard {shard!r} is in use and has not carried out the order within {_PATIENCE_S:.0f} s: "
+                    f"it stays in {path} and will be"
+                ) from None
+            await asyncio.sleep(0.2)
+            continue
+        try:
+            await ledger.carry_out()
+        finally:
+            await ledger.close()

@@ -1,0 +1,115 @@
+"""What may be done to stored records later: erase payloads, let them expire, change their keys, prune old leaves.
+
+The tree is never touched: tiles stay, so a ledger verifies before and after, and receipts stay valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from gateway.ledger import record
+from gateway.ledger.segment import Sealed, Segment
+from gateway.ledger.vault import Vault
+
+LEAF_FLOOR_DAYS = 183
+"""Regulation (EU) 2024/1689, Articles 19(1) and 26(6): logs are kept for at least six months."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One thing to be done to one shard, by its writer.
+
+    ``subject`` is the keyed digest (hex) of whose payloads go, ``seqs`` names single records, ``before_us`` is a
+    wall-clock bound, ``held`` are models whose payloads must stay ("*" for all). ``actor`` and ``reason`` are
+    recorded.
+    """
+
+    id: str
+    kind: Literal["erase", "expire", "rewrap", "prune"]
+    actor: str
+    reason: str
+    subject: str = ""
+    seqs: tuple[int, ...] = ()
+    before_us: int = 0
+    held: tuple[str, ...] = ()
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What an order did: ``records`` are sequence numbers, in order; ``kept`` were held back."""
+
+    records: tuple[int, ...] = ()
+    kept: tuple[int, ...] = ()
+
+    def __add__(self, other: Done) -> Done:
+        return Done(records=self.records + other.records, kept=self.kept + other.kept)
+
+    def ranges(self, most: int = 1_000) -> list[str]:
+        """``records`` as text, ``a`` or ``a-b``, at most ``most`` entries (then one that spans the rest)."""
+        spans: list[list[int]] = []
+        for seq in self.records:
+            if spans and seq == spans[-1][1] + 1:
+                spans[-1][1] = seq
+            else:
+                spans.append([seq, seq])
+        if len(spans) > most:
+            spans[most - 1 :] = [[spans[most - 1][0], spans[-1][1]]]
+        return [str(first) if first == last else f"{first}-{last}" for first, last in spans]
+
+
+def perform(order: Order, segment: Segment, vault: Vault, *, live: bool) -> Done:
+    """Carry out ``order`` on one segment, durably. ``live`` says that records are still appended to it.
+
+    Raises: sqlite3.Error, KeyMissing, LedgerCorrupt.
+    """
+    act: Callable[[Order, Segment, Vault], Done] = {"erase": _erase, "expire": _expire, "rewrap": _rewrap}.get(
+        order.kind, _prune
+    )
+    if order.kind == "prune" and live:
+        return Done()
+    return act(order, segment, vault)
+
+
+def _erase(order: Order, segment: Segment, vault: Vault) -> Done:
+    gone: list[int] = []
+    if order.subject:
+        gone += segment.erase("subject = ?", [bytes.fromhex(order.subject)])
+    for start in range(0, len(order.seqs), 500):
+        seqs = order.seqs[start : start + 500]
+        gone += segment.erase(f"seq IN ({','.join('?' * len(seqs))})", seqs)
+    return Done(records=tuple(sorted(gone)))
+
+
+def _expire(order: Order, segment: Segment, vault: Vault) -> Done:
+    due = segment.payloads("expires_us < ?", [order.before_us])
+    kept = tuple(seq for seq, _, leaf in due if _held(order.held, leaf))
+    gone = [seq for seq, _, _ in due if seq not in set(kept)]
+    for start in range(0, len(gone), 500):
+        seqs = gone[start : start + 500]
+        segment.erase(f"seq IN ({','.join('?' * len(seqs))})", seqs)
+    return Done(records=tuple(gone), kept=kept)
+
+
+def _rewrap(order: Order, segment: Segment, vault: Vault) -> Done:
+    vault.ready()
+    rows: list[tuple[int, Sealed]] = []
+    for seq, sealed, leaf in segment.payloads("kek <> ?", [vault.generation]):
+        item = record.decode(leaf)
+        rows.append((seq, vault.rewrap(sealed, item.prediction_id, item.tenant, vault.generation)))
+    segment.rewrap(rows)
+    return Done(records=tuple(seq for seq, _ in rows))
+
+
+def _prune(order: Order, segment: Segment, vault: Vault) -> Done:
+    end, newest = segment.end(), segment.newest_us()
+    if segment.pruned or newest >= order.before_us:
+        return Done()
+    if order.held and any(_held(order.held, leaf) for leaf in segment.leaves()):
+        return Done(kept=tuple(range(segment.first, end)))
+    segment.prune(order.before_us)
+    return Done(records=tuple(range(segment.first, end)))
+
+
+def _held(held: Sequence[str], leaf: bytes) -> bool:
+    return "*" in held or (bool(held) and record.decode(leaf).model in held)
