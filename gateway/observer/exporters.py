@@ -55,7 +55,7 @@ class Exporter(Protocol):
 
 
 def trace_exporter(
-    data: Path,
+    path: Path,
     environ: Mapping[str, str],
     sampling: Policy,
     *,
@@ -66,7 +66,7 @@ def trace_exporter(
 ) -> Exporter | None:
     """The delivery of spans that the ``OTEL_*`` variables ask for, None when they name no collector.
 
-    ``kept`` is told each call whose trace is kept.
+    Its name and its positions' file are those of ``path``. ``kept`` is told each call whose trace is kept.
 
     Raises: ValueError that names a variable which cannot be used.
     """
@@ -78,5 +78,4 @@ def trace_exporter(
     sampler = Sampler(policy_of(environ, sampling))
     maker = SpanMaker(sampler, kept, duplicate=duplicates(environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "")))
     send = span_sender(choice, resource_of(version, socket.gethostname()))
-    path = data / "observer" / "traces.db"
-    return Delivery("traces", maker, send, path, clock_us=clock_us, max_lag_us=max_lag_us)
+    return Delivery(path.stem, maker, send, path, clock_us=clock_us, max_lag_us=max_lag_us)

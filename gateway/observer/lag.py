@@ -35,7 +35,7 @@ class Lookout:
     """
 
     def __init__(self, root: Path, clock_us: Callable[[], int]) -> None:
-        self._root = root
+        self.root = root
         self._clock_us = clock_us
         self._readers: dict[str, ShardReader] = {}
         self.broken: dict[str, str] = {}
@@ -52,12 +52,12 @@ class Lookout:
 
     def sizes(self) -> dict[str, int]:
         """The sizes of all shards."""
-        return {shard: self.size(shard) for shard in shards(self._root)}
+        return {shard: self.size(shard) for shard in shards(self.root)}
 
     def lags_us(self, followers: Sequence[Positioned]) -> dict[str, int]:
         """For each follower the age of the oldest record it has not seen, never negative; 0 when it has seen all."""
         now, lags = self._clock_us(), {follower.name: 0 for follower in followers}
-        for shard in shards(self._root):
+        for shard in shards(self.root):
             for follower in followers:
                 at = self._oldest(shard, follower.position(shard))
                 if at:
@@ -80,7 +80,7 @@ class Lookout:
     def _reader(self, shard: str) -> ShardReader:
         reader = self._readers.get(shard)
         if reader is None:
-            reader = self._readers[shard] = ShardReader(self._root, shard)
+            reader = self._readers[shard] = ShardReader(self.root, shard)
         return reader
 
     def close(self) -> None:

@@ -93,21 +93,29 @@ class Observer:
         self._counting = FoldFollower("metrics", MetricsFold(self._metrics), folder / "metrics.db", clock_ns=clock_ns)
         self._usage = FoldFollower("usage", UsageFold(), folder / "usage.db", clock_ns=clock_ns)
         self._followers = (self._counting, self._usage, *followers)
-        self._exporters = self._built(environ or {})
         self._workers = WorkerCounters()
         self._lookout = Lookout(self._ledger, clock_us)
+        self._exporters = self._built(environ or {})
 
-    def _built(self, environ: Mapping[str, str]) -> list[Exporter]:
-        traces = trace_exporter(
-            self._data,
-            environ,
-            self._settings.sampling,
-            version=self._settings.version.get("version", ""),
-            kept=self._exemplify,
-            clock_us=self._clock_us,
-            max_lag_us=self._settings.max_lag_s * 1_000_000,
-        )
-        return [exporter for exporter in (traces,) if exporter is not None]
+    def _built(self, environ: Mapping[str, str]) -> list[tuple[Exporter, Lookout]]:
+        """What sends elsewhere, and where it looks: spans of calls, and of the gateway's own changes."""
+        built = []
+        for name, lookout in (
+            ("traces", self._lookout),
+            ("changes", Lookout(self._data / "governance", self._clock_us)),
+        ):
+            exporter = trace_exporter(
+                self._data / "observer" / f"{name}.db",
+                environ,
+                self._settings.sampling,
+                version=self._settings.version.get("version", ""),
+                kept=self._exemplify,
+                clock_us=self._clock_us,
+                max_lag_us=self._settings.max_lag_s * 1_000_000,
+            )
+            if exporter is not None:
+                built.append((exporter, lookout))
+        return built
 
     def _exemplify(self, record: Record) -> None:
         with self._counting.lock:
@@ -125,8 +133,8 @@ class Observer:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._serve(listener, stop))
                 tasks.create_task(follow(self._ledger, self._followers, stop=stop, poll_s=POLL_S))
-                for exporter in self._exporters:
-                    tasks.create_task(follow(self._ledger, [exporter], stop=stop, poll_s=POLL_S))
+                for exporter, lookout in self._exporters:
+                    tasks.create_task(follow(lookout.root, [exporter], stop=stop, poll_s=POLL_S))
                 tasks.create_task(self._run_steps(stop))
                 tasks.create_task(self._stop_exporters(stop))
                 ready(listener.getsockname()[1])
@@ -135,10 +143,13 @@ class Observer:
     def _opened(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             stack.callback(self._lookout.close)
-            owned: tuple[FoldFollower | Exporter, ...] = (self._counting, self._usage, *self._exporters)
-            for own in owned:
+            for own in (self._counting, self._usage):
                 own.open(self._lookout.size)
                 stack.callback(own.close)
+            for exporter, lookout in self._exporters:
+                exporter.open(lookout.size)
+                stack.callback(lookout.close)
+                stack.callback(exporter.close)
             yield
 
     async def _serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
@@ -160,7 +171,7 @@ class Observer:
         """After ``stop`` they have a moment for what is left; a receiver that hangs must not hold up the exit."""
         await stop.wait()
         await asyncio.sleep(LAST_SENDING_S if self._exporters else 0)
-        for exporter in self._exporters:
+        for exporter, _ in self._exporters:
             exporter.stop()
 
     async def _run_steps(self, stop: asyncio.Event) -> None:
@@ -208,7 +219,7 @@ class Observer:
                         start_us=self._start_us,
                     ),
                     *chain_gauge(sizes, self._alarms),
-                    *delivery_counters(self._exporters),
+                    *delivery_counters([exporter for exporter, _ in self._exporters]),
                     *self._families(),
                 ],
                 openmetrics=openmetrics,
@@ -218,7 +229,10 @@ class Observer:
         return state.read(self._data / "state")
 
     def _lags_us(self) -> dict[str, int]:
-        return self._lookout.lags_us((*self._followers, *self._exporters))
+        lags = self._lookout.lags_us(self._followers)
+        for exporter, lookout in self._exporters:
+            lags |= lookout.lags_us([exporter])
+        return lags
 
 
 async def wait(event: asyncio.Event, seconds: float) -> None:

@@ -29,7 +29,13 @@ class Pipe:
     def __init__(self, shards, path: Path, clock, environ: dict[str, str], sampling: Policy) -> None:
         self.kept: list[object] = []
         exporter = trace_exporter(
-            path, environ, sampling, version="1", kept=self.kept.append, clock_us=clock, max_lag_us=3_600_000_000
+            path / "observer" / "traces.db",
+            environ,
+            sampling,
+            version="1",
+            kept=self.kept.append,
+            clock_us=clock,
+            max_lag_us=3_600_000_000,
         )
         assert exporter is not None
         self.exporter: Exporter = exporter
@@ -207,7 +213,7 @@ def test_after_stop_nothing_new_is_sent(received, http, shards, record, pipe) ->
     ],
 )
 def test_nothing_is_exported_unless_a_collector_is_named(environ: dict[str, str], tmp_path: Path, clock) -> None:
-    made = trace_exporter(tmp_path, environ, Policy(), version="1", kept=print, clock_us=clock, max_lag_us=1)
+    made = trace_exporter(tmp_path / "t.db", environ, Policy(), version="1", kept=print, clock_us=clock, max_lag_us=1)
     assert made is None
 
 
@@ -223,4 +229,4 @@ def test_nothing_is_exported_unless_a_collector_is_named(environ: dict[str, str]
 )
 def test_what_cannot_be_exported_is_named(environ: dict[str, str], text: str, tmp_path: Path, clock) -> None:
     with pytest.raises(ValueError, match=text):
-        trace_exporter(tmp_path, environ, Policy(), version="1", kept=print, clock_us=clock, max_lag_us=1)
+        trace_exporter(tmp_path / "t.db", environ, Policy(), version="1", kept=print, clock_us=clock, max_lag_us=1)
