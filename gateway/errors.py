@@ -12,6 +12,7 @@
     │   ├── MessageTooLarge         over a size limit
     │   ├── Unparsable              the bytes are not the message that the method takes
     │   ├── RegionUnusable          shared memory that cannot be opened, or is too small
+    │   ├── NothingToLoad           a load request for what no repository holds
     │   ├── DeadlineExceeded        the caller's time is up
     │   └── Cancelled               the caller hung up
     ├── PolicyError                 the rules say no
@@ -147,6 +148,13 @@ class RegionUnusable(CallerError):
 
     code = Code.INTERNAL
     reason = "region_unusable"
+
+
+class NothingToLoad(CallerError):
+    """A load request for what no repository holds, or with an override that cannot be used. INTERNAL, as in Triton."""
+
+    code = Code.INTERNAL
+    reason = "nothing_to_load"
 
 
 class DeadlineExceeded(CallerError):

@@ -51,11 +51,20 @@ class Unloadable:
         raise ModelUnloadable(self.reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One model that shall be served: as it lies in the repository, or with other settings or another directory."""
+
+    settings: ModelSettings | None = None
+    directory: Path | None = None
+
+
 class DirectorySource:
     """States what lies in ``paths``. ``parse`` reads config.pbtxt, ``make`` makes loaders. With ``poll_s`` the
     directories are looked at that often, and a change is told once it has stood still for one look.
 
-    ``name`` is the name of a model that lies bare in a repository (default: the directory's own).
+    ``name`` is the name of a model that lies bare in a repository (default: the directory's own). ``wishes`` names
+    what shall be served, in place of everything that is there.
     """
 
     def __init__(
@@ -66,8 +75,10 @@ class DirectorySource:
         make: MakeLoader,
         poll_s: float = 0.0,
         name: str = "",
+        wishes: Callable[[], Mapping[str, Wish]] | None = None,
     ) -> None:
         self._paths = tuple(paths)
+        self._wishes = wishes
         self._parse = parse
         self._make = make
         self._poll_s = poll_s
@@ -82,11 +93,25 @@ class DirectorySource:
         What cannot be served is stated too, as a version whose load fails with the reason.
         """
         self._labels = {}
+        found = self._found()
+        if self._wishes is None:
+            return {name: self._aspire(name, directories, Wish()) for name, directories in found.items()}
+        return {
+            name: self._aspire(name, [wish.directory] if wish.directory else found[name], wish)
+            for name, wish in self._wishes().items()
+            if wish.directory or name in found
+        }
+
+    def names(self) -> list[str]:
+        """Every model that lies in the repositories, wanted or not. Reads directories."""
+        return sorted(self._found())
+
+    def _found(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
         for path in self._paths:
             for name, directory in self._models(path):
                 found.setdefault(name, []).append(directory)
-        return {name: self._aspire(name, directories) for name, directories in found.items()}
+        return found
 
     def labels(self) -> Mapping[str, Mapping[str, str]]:
         """Version labels by model, from their configurations, as of the last ``aspired``."""
@@ -133,14 +158,15 @@ class DirectorySource:
         children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
         return [(child.name, child) for child in children if child.is_dir()]
 
-    def _aspire(self, name: str, directories: Sequence[Path]) -> Sequence[Loader]:
+    def _aspire(self, name: str, directories: Sequence[Path], wish: Wish) -> Sequence[Loader]:
         try:
             if len(directories) > 1:
                 places = ", ".join(map(str, directories))
                 raise ModelUnloadable(f"model appears in two or more repositories: {places}")
             directory = directories[0]
-            self._hold_inside(directory)
-            settings = self._settings(name, directory)
+            if directory != wish.directory:
+                self._hold_inside(directory)
+            settings = wish.settings or self._settings(name, directory)
             self._labels[name] = _labels(directory, settings)
             filename = settings.default_model_filename or FILENAME
             return [
