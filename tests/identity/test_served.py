@@ -128,6 +128,7 @@ def token(signer: Signer, **changes: object) -> tuple[str, str]:
     return "authorization", f"Bearer {signer.sign({**good, 'exp': now + 60, **changes})}"
 
 
+@pytest.mark.slow
 def test_each_credential_proves_its_holder_and_the_ledger_says_whom(
     served: Served, signers: dict[str, Signer], new_signer: type[Signer]
 ) -> None:
@@ -166,6 +167,7 @@ def test_each_credential_proves_its_holder_and_the_ledger_says_whom(
         assert secret.encode() not in everything
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--transport", "grpcio", "--tls-require-client")])
 def test_the_other_transport_shows_certificates_too(served: Served) -> None:
     ok, no = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
