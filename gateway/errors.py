@@ -86,6 +86,11 @@ class Unauthenticated(CallerError):
         )
         self.cause = cause
 
+    @property
+    def kind(self) -> str:
+        """The cause's stable first word: for records and counting. No part of a credential is ever in it."""
+        return self.cause.partition(":")[0]
+
 
 class InvalidInput(CallerError):
     """Arguments or tensors that do not fit. The text names the input, what came and what was expected."""

@@ -103,6 +103,8 @@ def record_of(
     codes = tuple([r.code for r in decision.reasons[:_REASONS_CAP]]) if decision.reasons else ()
     if isinstance(error, PermissionDenied) and not codes:
         codes = error.codes[:_REASONS_CAP]
+    elif isinstance(error, Unauthenticated):
+        codes = (error.kind,)
     status, outcome = ("OK", "answered") if error is None else ending(error, context.deadline_ns, now_ns)
     asked = str(draft.ref) if draft.ref is not None else ""
     return Record(
