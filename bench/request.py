@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 from load import METHOD, framed
 
+from gateway.rpc import contents
 from gateway.v1.inference import ModelInferRequest, ModelInferResponse
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -56,7 +57,8 @@ def probe(port: int, question: Question, metadata: tuple[tuple[str, str], ...] =
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         answer: bytes = channel.unary_unary(f"/{METHOD}")(question.message, metadata=metadata, timeout=10)
     response = ModelInferResponse.FromString(answer)
-    got = dict(zip((o.name for o in response.outputs), response.raw_output_contents, strict=True))
+    got = {o.name: contents.raw(o.name, o.datatype, o.contents) for o in response.outputs}  # MLServer answers typed
+    got |= dict(zip((o.name for o in response.outputs), response.raw_output_contents, strict=False))
     if got != question.expected:
         raise WrongAnswer(f"outputs differ from onnxruntime's: {sorted(got)} against {sorted(question.expected)}")
     return len(framed(answer))

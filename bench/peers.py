@@ -1,0 +1,218 @@
+"""The gateway against the servers that people would use instead, on the same model, core and request.
+
+MLServer, KServe's Python server and Triton with its Python backend (dynamic batching on) are installed from PyPI into
+environments of their own below .tools/peers, which takes minutes the first time. None of them authenticates, decides or
+records anything. A peer that cannot be installed or started is skipped with the reason.
+
+    python bench/peers.py --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import psutil
+from load import Shape, require_h2load
+from machine import cores, describe
+from request import MODEL, digits, probe
+from rich.console import Console
+from rich.table import Table
+from servers import ROOT, Server, bare, create_key, governed
+from throughput import Bench, Sample
+
+PEERS = ROOT / ".tools" / "peers"
+MODELS = Path(__file__).with_name("peer_models")
+ONNX = str(MODEL / "1" / "model.onnx")
+START_S = 90.0
+SHAPE = Shape(8, 16)
+
+
+class Skipped(Exception):
+    """A peer that cannot be measured here, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server from PyPI: what to install, and how to start it on a port with a scratch directory."""
+
+    name: str
+    requirements: tuple[str, ...]
+    command: Callable[[Path, Path, int], tuple[list[str], dict[str, str]]]
+
+    def install(self) -> Path:
+        """Its environment, made if need be. Raises: Skipped."""
+        home = PEERS / self.name
+        done = home / ".installed"
+        if not done.exists():
+            steps = (
+                [sys.executable, "-m", "venv", str(home)],
+                [str(home / "bin" / "pip"), "install", "--quiet", *self.requirements],
+            )
+            for step in steps:
+                ran = subprocess.run(step, capture_output=True, text=True, check=False)
+                if ran.returncode != 0:
+                    raise Skipped(f"cannot install {' '.join(self.requirements)}: {ran.stderr.strip()[-300:]}")
+            done.touch()
+        return home
+
+
+def mlserver(home: Path, scratch: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    """MLServer in one process (no parallel workers, which cost it more than they give on one core)."""
+    settings = {"parallel_workers": 0, "grpc_port": port, "http_port": free_port(), "metrics_port": free_port()}
+    quiet = {"debug": False, "metrics_endpoint": None, "host": "127.0.0.1"}
+    (scratch / "settings.json").write_text(json.dumps(settings | quiet))
+    (scratch / "model-settings.json").write_text(
+        json.dumps({"name": "digits", "implementation": "mlserver_digits.Digits"})
+    )
+    return [str(home / "bin" / "mlserver"), "start", str(scratch)], {"PYTHONPATH": str(MODELS)}
+
+
+def kserve(home: Path, scratch: Path, port: int) -> tuple[list[str], dict[str, str]]:  # one shape
+    """KServe's ModelServer with gRPC."""
+    return [str(home / "bin" / "python"), str(MODELS / "kserve_digits.py"), str(port), str(free_port())], {}
+
+
+def triton(home: Path, scratch: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    """The tritonserver of the nvidia-pytriton wheel, with the stub for this Python."""
+    server = next(home.glob("lib/python3.*/site-packages/pytriton/tritonserver"), None)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if server is None or not (server / "python_backend_stubs" / version).is_dir():
+        raise Skipped(f"the wheel has no Python backend for Python {version}")
+    backend = scratch / "backends" / "python"
+    shutil.copytree(server / "backends" / "python", backend)
+    shutil.copy(server / "python_backend_stubs" / version / "triton_python_backend_stub", backend)
+    model = scratch / "models" / "digits"
+    (model / "1").mkdir(parents=True)
+    shutil.copy(MODELS / "triton_digits.py", model / "1" / "model.py")
+    (model / "config.pbtxt").write_text(
+        'backend: "python"\nmax_batch_size: 64\ndynamic_batching { }\n'
+        'input { name: "image" data_type: TYPE_FP32 dims: [ 8, 8 ] }\n'
+        'output { name: "digit" data_type: TYPE_INT64 dims: [ 1 ] }\n'
+        'output { name: "probabilities" data_type: TYPE_FP32 dims: [ 10 ] }\n'
+    )
+    wheel = server.parent.parent / "nvidia_pytriton.libs"
+    libraries = f"{server / 'external_libs'}:{wheel}:{sysconfig.get_config_var('LIBDIR')}"
+    packages = str(next(home.glob("lib/python3.*/site-packages")))
+    options = ["--grpc-port", str(port), "--allow-http", "false", "--allow-metrics", "false"]
+    command = [str(server / "bin" / "tritonserver"), "--model-repository", str(scratch / "models")]
+    command += ["--backend-directory", str(scratch / "backends"), *options]
+    return command, {"LD_LIBRARY_PATH": libraries, "PYTHONPATH": packages}
+
+
+ALL = (
+    Peer("mlserver", ("mlserver==1.7.1", "onnxruntime"), mlserver),
+    Peer("kserve", ("kserve", "onnxruntime"), kserve),
+    Peer("triton", ("nvidia-pytriton", "onnxruntime"), triton),
+)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def start(peer: Peer, scratch: Path, core: int | None) -> Server:
+    """``peer`` answering rightly on the server's core. Raises: Skipped with the end of its log."""
+    scratch.mkdir()
+    home, port = peer.install(), free_port()
+    command, environment = peer.command(home, scratch, port)
+    if core is not None:
+        command = ["taskset", "--cpu-list", str(core), *command]
+    log = scratch / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=scratch,
+            env={**os.environ, "DIGITS_ONNX": ONNX, "OMP_NUM_THREADS": "1", **environment},
+        )
+    question, end = digits(), time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            probe(port, question)
+        except grpc.RpcError:
+            time.sleep(0.5)
+        else:
+            root = psutil.Process(process.pid)
+            return Server(peer.name, process, port, serving=[root, *root.children(recursive=True)])
+    process.kill()
+    process.wait()
+    raise Skipped(f"does not answer; its log ends: {log.read_text(errors='replace')[-500:]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--only", nargs="*", default=[peer.name for peer in ALL])
+    options = parser.parse_args()
+    require_h2load()
+    console = Console(width=110)
+    console.print(describe(), highlight=False)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT)))
+        question = digits()
+        bench = Bench(question, question.write(scratch / "body"), options.seconds)
+        servers = [(bare("h2", MODEL), "none")]
+        data = scratch / "data"
+        key = create_key(data)
+        servers.append((governed("h2", data, models=MODEL.parent, policies=ROOT / "policies"), key))
+        for peer in ALL:
+            if peer.name in options.only:
+                try:
+                    servers.append((start(peer, scratch / peer.name, cores()[0]), "none"))
+                except Skipped as reason:
+                    console.print(f"{peer.name} skipped: {reason}", style="yellow", markup=False)
+        for server, _ in servers:
+            stack.callback(server.stop)
+        samples: dict[str, list[Sample]] = defaultdict(list)
+        for turn in range(options.rounds):
+            for server, key in servers:
+                samples[server.name].append(bench.measure(server, SHAPE, key))
+                console.print(f"round {turn + 1}: {server.name} {samples[server.name][-1].load.rate:,.0f}", style="dim")
+        console.print(table(samples))
+
+
+def table(samples: dict[str, list[Sample]]) -> Table:
+    """Medians, and what the governed gateway is a multiple of."""
+    printed = Table(f"server, {SHAPE}", "req/s", "p50 us", "p99 us", "CPU us/req", "RSS MB", "governed h2 is")
+    for column in printed.columns[1:]:
+        column.justify = "right"
+    ours = [sample.load.rate for sample in samples["governed h2"]]
+    for name, rounds in samples.items():
+        multiple = statistics.median(o / r.load.rate for o, r in zip(ours, rounds, strict=True))
+        printed.add_row(
+            name,
+            f"{statistics.median(r.load.rate for r in rounds):,.0f}",
+            f"{statistics.median(r.load.p50_us for r in rounds):,.0f}",
+            f"{statistics.median(r.load.p99_us for r in rounds):,.0f}",
+            f"{statistics.median(r.cpu_us for r in rounds):,.1f}",
+            f"{rounds[-1].rss_mb:,.0f}",
+            f"{multiple:.2f} x",
+        )
+    return printed
+
+
+if __name__ == "__main__":
+    main()
