@@ -53,7 +53,8 @@ def run_command(
     as_json: Json = False,
 ) -> None:
     """Run the test_* rules of *_test.rego files, without OPA, with line coverage."""
-    report = run_tests(read(directory, as_json=as_json))
+    bundle = read(directory, as_json=as_json)
+    report = run_tests(bundle.modules, bundle.tests, bundle.data)
     good = report.passed and report.coverage >= min_coverage
     if as_json:
         rows = [{"name": r.name, "file": r.file, "passed": r.passed, "text": r.text} for r in report.results]

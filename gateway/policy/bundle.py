@@ -13,7 +13,7 @@ from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.interpreter import Interpreter, RegoError
 from gateway.policy.lint import lint
 from gateway.policy.reads import Reads, reads_of
-from gateway.policy.trial import trial
+from gateway.policy.trial import Outcome, Task, trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +41,27 @@ class Bundle:
         return f"{self.label}@{short}" if self.label else short
 
     @classmethod
-    def read(cls, path: FilePath) -> Bundle:
-        """Read the bundle in directory ``path``, try it in a child process, lint it.
+    def read(cls, path: FilePath, *, vet: bool = False) -> Bundle:
+        """Read the bundle in directory ``path``, lint it and try it in a child process.
 
+        With ``vet`` its own tests and canaries must hold too. Blocking; may be called from any thread.
         Raises: PolicyInvalid with every finding, its files as seen from where ``path`` is; nothing is half-loaded.
         """
         try:
-            return cls.checked(read_directory(path))
+            return cls.checked(read_directory(path), vet=vet)
         except PolicyInvalid as invalid:
-            raise PolicyInvalid([finding.under(path) for finding in invalid.findings]) from invalid
+            raise PolicyInvalid([finding.under(path) for finding in invalid.findings]) from None
 
     @classmethod
-    def checked(cls, files: Files) -> Bundle:
-        """The bundle of ``files`` after trial and lint. Raises: PolicyInvalid."""
-        findings = trial(files.modules, canonical(files.data), tests=files.tests)
-        if findings:
-            raise PolicyInvalid(findings)
-        return cls.linted(files)
+    def checked(cls, files: Files, *, vet: bool = False) -> Bundle:
+        """The bundle of ``files`` after its trial. Raises: PolicyInvalid."""
+        data = canonical(files.data)
+        task = Task(modules=files.modules, data=data, tests=files.tests, canaries=files.canaries, vet=vet)
+        return cls._of(files, data, trial(task))
 
     @classmethod
     def linted(cls, files: Files) -> Bundle:
-        """The bundle of ``files`` after the lint alone: for modules that this process trusts.
+        """The bundle of ``files`` after the lint alone, in this process: for modules that it trusts.
 
         Raises: PolicyInvalid.
         """
@@ -70,9 +70,13 @@ class Bundle:
             ast = Interpreter(files.modules, data).ast()
         except RegoError as error:
             raise PolicyInvalid([Finding.of_engine(str(error), "data.json")]) from error
-        findings = lint(ast, files.data)
-        if any(finding.severity == "error" for finding in findings):
-            raise PolicyInvalid(findings)
+        return cls._of(files, data, Outcome(tuple(lint(ast, files.data)), reads_of(ast)))
+
+    @classmethod
+    def _of(cls, files: Files, data: str, outcome: Outcome) -> Bundle:
+        """Raises: PolicyInvalid."""
+        if any(finding.severity == "error" for finding in outcome.findings):
+            raise PolicyInvalid(outcome.findings)
         return cls(
             modules=files.modules,
             data=data,
@@ -81,8 +85,8 @@ class Bundle:
             tests=files.tests,
             canaries=files.canaries,
             accepted=files.accepted,
-            reads=reads_of(ast),
-            warnings=tuple(findings),
+            reads=outcome.reads,
+            warnings=outcome.findings,
         )
 
 

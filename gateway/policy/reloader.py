@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from gateway.policy.bundle import Bundle
-from gateway.policy.canaries import failures, parse
 from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.interpreter import RegoError
-from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.revisions import NoSuchRevision, Revisions
-from gateway.policy.schema import Gateway
-from gateway.policy.testing import run_tests
 
 Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
 
@@ -38,26 +34,17 @@ class Change:
     refused: PolicyInvalid | None = None
 
 
-def vet(bundle: Bundle) -> None:
-    """Run a bundle's tests and canaries on an engine of its own.
-
-    Raises: PolicyInvalid with every test that fails and every canary that is answered wrongly.
-    """
-    findings = [
-        Finding(result.file, 0, 0, "test", f"{result.name}: {result.text}")
-        for result in (run_tests(bundle).results if bundle.tests else ())
-        if not result.passed
-    ]
-    findings += failures(parse(bundle.canaries), EmbeddedPoint(bundle, gateway=Gateway()).ask)
-    if findings:
-        raise PolicyInvalid(findings)
+def vetted(path: Path) -> Bundle:
+    """The bundle at ``path``, which lint, trial, tests and canaries passed. Raises: PolicyInvalid."""
+    return Bundle.read(path, vet=True)
 
 
 class Reloader:
     """Keeps a decision point on the bundle in ``path``, or on the pinned revision while there is one.
 
     ``refused`` and ``fingerprint`` tell what is wrong now, for readiness and logs. One per process; ``step`` is called
-    every few seconds from the event loop: reading and vetting run in a thread, the swap in the loop.
+    every few seconds from the event loop: a thread waits for the child process that tries the bundle, the swap is in
+    the loop. (An engine must die in the thread that made it, so the waiting thread makes none.)
     """
 
     def __init__(
@@ -66,7 +53,7 @@ class Reloader:
         point: Swappable,
         *,
         revisions: Revisions | None = None,
-        read: Callable[[Path], Bundle] = Bundle.read,
+        read: Callable[[Path], Bundle] = vetted,
     ) -> None:
         self._path = path
         self._point = point
@@ -98,11 +85,9 @@ class Reloader:
         """The bundle that should serve, vetted. Raises: PolicyInvalid."""
         try:
             store = self._revisions if pinned else None
-            bundle = store.load(pinned) if store is not None else self._read(self._path)
+            return store.load(pinned) if store is not None else self._read(self._path)
         except (NoSuchRevision, OSError) as error:
             raise _refusal(str(error)) from error
-        vet(bundle)
-        return bundle
 
 
 def fingerprint(path: Path) -> Fingerprint:

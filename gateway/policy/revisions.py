@@ -64,9 +64,9 @@ class Revisions:
     def load(self, name: str) -> Bundle:
         """The kept bundle that ``name`` (a revision, a digest or the beginning of one) means.
 
-        Raises: NoSuchRevision; PolicyInvalid when it no longer passes its checks.
+        Raises: NoSuchRevision; PolicyInvalid when it no longer passes its checks, tests and canaries.
         """
-        return Bundle.read(self._path(self.resolve(name)))
+        return Bundle.read(self._path(self.resolve(name)), vet=True)
 
     def resolve(self, name: str) -> str:
         """The digest that ``name`` means. Raises: NoSuchRevision."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gateway.policy.bundle import Bundle
+from gateway.policy import syntax
 from gateway.policy.interpreter import Interpreter, RegoError
 from gateway.policy.lint.calls import full_name
 from gateway.policy.lint.imports import written_out
 from gateway.policy.lint.scope import rule_name
-from gateway.policy.syntax import modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +46,28 @@ class TestReport:
         return 100.0 * self.covered / total if total else 0.0
 
 
-def run_tests(bundle: Bundle) -> TestReport:
-    """Run every test of ``bundle``."""
-    tests = {name: written_out(name, source) for name, source in bundle.tests.items()}
-    engine = Interpreter({**bundle.modules, **tests}, bundle.data)
+def run_tests(modules: Mapping[str, str], tests: Mapping[str, str], data: str) -> TestReport:
+    """Run every test rule in ``tests`` against ``modules`` and ``data``. Raises: RegoError."""
+    spelled = {name: written_out(name, source) for name, source in tests.items()}
+    engine = Interpreter({**modules, **spelled}, data)
     engine.start_coverage()
     engine.gather_prints()
-    results = tuple(_run(engine, name, file) for name, file in _tests(engine, bundle))
+    results = tuple(_run(engine, name, file) for name, file in _tests(engine, tests))
     covered, missed = 0, {}
     for file, (ran, idle) in engine.coverage().items():
-        if file in bundle.modules:
+        if file in modules:
             covered += len(ran)
             missed[file] = tuple(sorted(idle - ran))
     return TestReport(results, covered, missed)
 
 
-def _tests(engine: Interpreter, bundle: Bundle) -> Iterator[tuple[str, str]]:
+def _tests(engine: Interpreter, tests: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Full names of test rules with their file, each once."""
     seen: set[str] = set()
-    for module in modules(engine.ast()):
+    for module in syntax.modules(engine.ast()):
         for rule in module.rules:
             name = full_name(module, rule)
-            if module.file in bundle.tests and rule_name(rule).startswith("test_") and name not in seen:
+            if module.file in tests and rule_name(rule).startswith("test_") and name not in seen:
                 seen.add(name)
                 yield name, module.file
 

@@ -13,62 +13,98 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 
+import msgspec
 import orjson
 
-from gateway.policy.findings import Finding
+from gateway.policy.canaries import failures, parse
+from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.interpreter import ENTRYPOINT, Interpreter, RegoError
 from gateway.policy.lint import lint
 from gateway.policy.lint.calls import full_name
 from gateway.policy.lint.scope import head_kind
+from gateway.policy.reads import Reads, reads_of
 from gateway.policy.samples import samples
 from gateway.policy.syntax import Unknown, modules
+from gateway.policy.testing import run_tests
+from gateway.policy.verdict import Verdict, failed, read
 
 DEADLINE_S = 20.0
 MAX_DECISION_MS = 5.0
 _STATIC = ("is unsafe", "could not find function", "recursion detected", "expects", "cyclic")
 
 
-def trial(
-    sources: Mapping[str, str],
-    data: str,
-    *,
-    tests: Mapping[str, str] | None = None,
-    deadline_s: float = DEADLINE_S,
-    max_decision_ms: float = MAX_DECISION_MS,
-) -> list[Finding]:
-    """What lint and engine say of the modules, from a child process that lives at most ``deadline_s``.
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What a child is asked to try. ``vet`` adds the bundle's tests and canaries to what must hold."""
 
-    ``tests`` are only parsed.
-    """
-    task = orjson.dumps({"sources": dict(sources), "tests": dict(tests or {}), "data": data, "max_ms": max_decision_ms})
+    modules: dict[str, str]
+    data: str
+    tests: dict[str, str] = {}
+    canaries: bytes = b""
+    vet: bool = False
+    max_decision_ms: float = MAX_DECISION_MS
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a child found: everything the lint and the engine say, and the input paths that the modules read."""
+
+    findings: tuple[Finding, ...]
+    reads: Reads | None = None
+
+
+def trial(task: Task, *, deadline_s: float = DEADLINE_S) -> Outcome:
+    """Try ``task`` in a child process that lives at most ``deadline_s``. Makes no engine in this process."""
     command = [sys.executable, "-m", "gateway.policy.trial"]
-    first = min(sources, default="")
+    first = min(task.modules, default="")
     try:
-        child = subprocess.run(command, input=task, capture_output=True, timeout=deadline_s, check=False)
+        child = subprocess.run(
+            command, input=msgspec.json.encode(task), capture_output=True, timeout=deadline_s, check=False
+        )
     except subprocess.TimeoutExpired:
         text = f"parsing and evaluating once did not end in {deadline_s:g} s"
-        return [Finding(first, 0, 0, "too-slow", text)]
+        return Outcome((Finding(first, 0, 0, "too-slow", text),))
     if child.returncode != 0:
         said = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
         text = f"the engine died on it (exit status {child.returncode}){': ' + said[0] if said else ''}"
-        return [Finding(first, 0, 0, "compile", text)]
-    return [Finding(**item) for item in json.loads(child.stdout)]
+        return Outcome((Finding(first, 0, 0, "compile", text),))
+    return msgspec.json.decode(child.stdout, type=Outcome)
 
 
-def judge(sources: Mapping[str, str], tests: Mapping[str, str], data: str, max_decision_ms: float) -> list[Finding]:
-    """What lint and engine say, in this process. What has an error is not evaluated: it might not return."""
-    findings = list(_parse_each({**sources, **tests}))
+def judge(task: Task) -> Outcome:
+    """Try ``task`` in this process. What has an error is not evaluated: it might not return."""
+    findings = tuple(_parse_each({**task.modules, **task.tests}))
     if findings:
-        return findings
+        return Outcome(findings)
     try:
-        engine = Interpreter(sources, data)
-        findings = [f for f in lint(engine.ast(), json.loads(data)) if f.severity == "error"]
-        findings = findings or sorted(set(_evaluate_each(engine)))
+        engine = Interpreter(task.modules, task.data)
+        ast = engine.ast()
+        findings = tuple(lint(ast, json.loads(task.data)))
+        if not any(finding.severity == "error" for finding in findings):
+            findings += tuple(sorted(set(_evaluate_each(engine))))
+        if not any(finding.severity == "error" for finding in findings):
+            findings += tuple(_time(engine, min(task.modules), task.max_decision_ms))
+            findings += tuple(_vet(engine, task)) if task.vet else ()
     except RegoError as error:
-        return [Finding.of_engine(str(error), "data.json")]
-    except Unknown as unknown:
-        return [Finding("", 0, 0, "compile", f"the syntax tree holds what this gateway cannot judge: {unknown}")]
-    return findings or list(_time(engine, min(sources), max_decision_ms))
+        return Outcome((Finding.of_engine(str(error), "data.json"),))
+    except (PolicyInvalid, Unknown) as trouble:
+        unknown = Finding("", 0, 0, "compile", f"the syntax tree holds what this gateway cannot judge: {trouble}")
+        return Outcome(trouble.findings if isinstance(trouble, PolicyInvalid) else (unknown,))
+    return Outcome(findings, reads_of(ast))
+
+
+def _vet(engine: Interpreter, task: Task) -> Iterator[Finding]:
+    """Tests that fail, canaries that are answered wrongly. Raises: PolicyInvalid, RegoError."""
+    if task.tests:
+        for result in run_tests(task.modules, task.tests, task.data).results:
+            if not result.passed:
+                yield Finding(result.file, 0, 0, "test", f"{result.name}: {result.text}")
+    yield from failures(parse(task.canaries), lambda raw: _answer(engine, raw))
+
+
+def _answer(engine: Interpreter, raw: bytes) -> Verdict:
+    try:
+        return read(engine.evaluate(raw.decode()))
+    except RegoError as error:
+        return failed(error)
 
 
 def _parse_each(sources: Mapping[str, str]) -> Iterator[Finding]:
@@ -119,10 +155,9 @@ def _run_ms(engine: Interpreter, document: str) -> float:
 
 
 def main() -> None:
-    """Read a task from stdin, write findings to stdout, both JSON."""
-    task = orjson.loads(sys.stdin.buffer.read())
-    findings = judge(task["sources"], task["tests"], task["data"], task["max_ms"])
-    sys.stdout.buffer.write(orjson.dumps(findings))
+    """Read a task from stdin, write its outcome to stdout, both JSON."""
+    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    sys.stdout.buffer.write(msgspec.json.encode(judge(task)))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ def start_of(node: Node) -> int:
     """Where the node's text begins: a composite's own span may begin at its operator, its leftmost leaf does not."""
     body = node[kind_of(node)]
     own = body["span"]["start"]
+    if kind_of(node) in ("String", "RawString"):
+        return int(own) - 1  # the engine's span leaves the quote out
     if kind_of(node) in _LEAVES or kind_of(node) in ("NotExpr", "SomeVars", "SomeIn", "Every", "Spec", "Default"):
         return int(own)
     return min((start_of(child) for child in children(node)), default=int(own))

@@ -17,7 +17,11 @@ changed(path, value) := json.patch(call, [{"op": "replace", "path": path, "value
 # Several changes at once, as an object of paths and values.
 changes(values) := json.patch(call, [{"op": "replace", "path": path, "value": value} | some path, value in values])
 
-codes contains reason.code if some reason in authz.decision.reasons
+# The reasons of a denial; empty for an allow, whatever else it says.
+codes contains reason.code if {
+	authz.decision.allow == false
+	some reason in authz.decision.reasons
+}
 
 obliged[obligation.type] := obligation if some obligation in authz.decision.obligations
 
