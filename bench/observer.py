@@ -6,7 +6,9 @@ for metrics, usage and traces (sampled to 200 traces a second, handed to nobody)
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import sqlite3
 import sys
 import tempfile
 import time
@@ -16,7 +18,6 @@ from pathlib import Path
 from gateway.ledger import segment
 from gateway.ledger.follower import Follower, Tail
 from gateway.ledger.record import Record, encode
-from gateway.ledger.segment import Segment
 from gateway.observer.delivery import Delivery
 from gateway.observer.folds import MetricsFold, UsageFold
 from gateway.observer.followers import FoldFollower
@@ -74,11 +75,8 @@ def fill(root: Path, count: int) -> None:
     """A segment with ``count`` leaves."""
     directory = root / "gw.0"
     directory.mkdir(parents=True)
-    made = Segment.open(segment.create(directory, "gw.0", 0, b""), "gw.0")
-    made._db.execute("BEGIN")
-    made._db.executemany("INSERT INTO leaf VALUES (?, ?)", ((seq, leaf(seq)) for seq in range(count)))
-    made._db.execute("COMMIT")
-    made._db.close()
+    with contextlib.closing(sqlite3.connect(segment.create(directory, "gw.0", 0, b""))) as db, db:
+        db.executemany("INSERT INTO leaf VALUES (?, ?)", ((seq, leaf(seq)) for seq in range(count)))
 
 
 def measure(root: Path, name: str, followers: Sequence[Follower], count: int) -> None:
@@ -90,9 +88,8 @@ def measure(root: Path, name: str, followers: Sequence[Follower], count: int) ->
     spent = time.process_time() - start
     tail.close()
     per = spent / count * 1e6
-    print(
-        f"{name:28} {per:7.2f} us a record {count / spent:12,.0f} records/s {per * RATE / 1e4:6.1f} % of a core at {RATE:,}/s"
-    )
+    share = f"{per * RATE / 1e4:6.1f} % of a core at {RATE:,}/s"
+    print(f"{name:28} {per:7.2f} us a record {count / spent:12,.0f} records/s {share}")
 
 
 def main() -> None:
