@@ -32,7 +32,7 @@ class ServerTls:
         self._key = key
         self._client_ca = client_ca
         self._pem: Pem | None = None
-        self._contexts: list[ssl.SSLContext] = []
+        self._current: ssl.SSLContext | None = None
 
     @property
     def asks_without_insisting(self) -> bool:
@@ -50,36 +50,41 @@ class ServerTls:
         return self._pem
 
     def context(self) -> ssl.SSLContext:
-        """Return a server context that follows ``reload``."""
-        context = self._build()
-        self._contexts.append(context)
-        return context
+        """Return a server context that follows ``reload``: each handshake is handed to the newest one.
+
+        Raises: OSError, ssl.SSLError as ``pem`` does.
+        """
+        self.pem()
+        front = self._build()
+        front.sni_callback = self._hand_over
+        return front
 
     def reload(self) -> None:
         """Read the files again. All of them are checked first: on an error the old ones stay in use.
 
         Raises: OSError, ssl.SSLError as ``pem`` does.
         """
-        self._build()
+        current = self._build()
         pem = Pem(
             cert=self._cert.read_bytes(),
             key=self._key.read_bytes(),
             client_ca=self._client_ca.read_bytes() if self._client_ca else None,
         )
-        for context in self._contexts:
-            self._load(context)
-        self._pem = pem
+        self._pem, self._current = pem, current
+
+    def _hand_over(self, handshake: ssl.SSLObject, name: str | None, front: ssl.SSLContext) -> None:
+        # A context of its own, for a context only ever learns new CAs: one that left the file must not be trusted.
+        if self._current is not None:
+            handshake.context = self._current
 
     def _build(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["h2"])
-        if self._client_ca is not None:
-            context.verify_mode = ssl.CERT_REQUIRED if self.require_client_cert else ssl.CERT_OPTIONAL
-        self._load(context)
-        return context
-
-    def _load(self, context: ssl.SSLContext) -> None:
         context.load_cert_chain(self._cert, self._key)
         if self._client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED if self.require_client_cert else ssl.CERT_OPTIONAL
             context.load_verify_locations(self._client_ca)
+            context.num_tickets = 0  # a resumed session would repeat what an older file had allowed
+            context.options |= ssl.OP_NO_TICKET
+        return context

@@ -26,7 +26,7 @@ class EchoService:
 
     def methods(self) -> Methods:
         unary = {"Echo": self.echo, "Deny": self.deny, "Fail": self.fail, "Wait": self.wait, "Stubborn": self.stubborn}
-        unary |= {"Grow": self.grow, "Deaf": self.deaf}
+        unary |= {"Grow": self.grow, "Deaf": self.deaf, "Unsendable": self.unsendable}
         stream = {"Chat": self.chat, "Flood": self.flood, "Quit": self.quit, "Break": self.break_off}
         return Methods(
             unary={f"test.Test/{name}": handler for name, handler in unary.items()},
@@ -71,6 +71,12 @@ class EchoService:
             self.cancelled.set()
             raise
         return Answer(b"done")
+
+    async def unsendable(self, head: Head, body: bytes) -> Answer:
+        """Answer or refuse with a trailer that no header can hold."""
+        if body == b"refuse":
+            raise Refused(7, "no", (("x-bad", b"line\nbreak"),))
+        return Answer(b"", (("x-bad", b"line\nbreak"),))
 
     async def deaf(self, head: Head, body: bytes) -> Answer:
         """Take no notice of a cancellation."""

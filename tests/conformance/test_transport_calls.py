@@ -102,6 +102,14 @@ async def test_a_bug_is_internal_and_tells_nothing(kind: str, path: str, caplog:
     assert "secret" in caplog.text  # the log has it
 
 
+@pytest.mark.parametrize("body", [b"answer", b"refuse"])
+async def test_trailers_that_cannot_be_sent_are_our_bug(kind: str, body: bytes) -> None:
+    async with running(kind) as server, channel(server) as ch:
+        error = await failure(ch.unary_unary("/test.Test/Unsendable")(body, timeout=5))
+        assert error.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+        assert "line" not in (error.details() or "")
+
+
 @pytest.mark.parametrize("path", ["/test.Test/None", "/other.Service/Echo", "/"])
 async def test_an_unknown_method_is_unimplemented(kind: str, path: str) -> None:
     async with running(kind) as server, channel(server) as ch:

@@ -107,6 +107,22 @@ async def test_new_connections_see_the_new_certificate_and_old_ones_live_on(kind
             assert await call(b"after") == b"after"
 
 
+async def test_a_client_ca_that_left_the_file_is_not_trusted_any_more(kind: str, tmp_path: Path) -> None:
+    ca, first, second = Authority("ca"), Authority("first"), Authority("second")
+    client_ca = first.write(tmp_path, "clients")
+    tls = ServerTls(*ca.issue(tmp_path, "server"), client_ca, True)
+    (cert, key), (cert2, key2) = first.issue(tmp_path, "one"), second.issue(tmp_path, "two")
+    one = grpc.ssl_channel_credentials(ca.pem(), key.read_bytes(), cert.read_bytes())
+    two = grpc.ssl_channel_credentials(ca.pem(), key2.read_bytes(), cert2.read_bytes())
+    async with running(kind, tls=tls) as server:
+        assert await echo(server.port, one) == b"hi"
+        client_ca.write_bytes(second.pem())
+        tls.reload()
+        assert await echo(server.port, two) == b"hi"
+        with pytest.raises(grpc.aio.AioRpcError):
+            await echo(server.port, one)
+
+
 async def test_a_handshake_that_stalls_is_ended(kind: str, tmp_path: Path) -> None:
     ca = Authority("ca")
     tls = ServerTls(*ca.issue(tmp_path, "server"))

@@ -20,6 +20,8 @@ from gateway.transport.seam import Answer, Head, Refused, Stream, Unary
 
 log = logging.getLogger(__name__)
 
+_FAILED = "transport.handler_failed"
+_BUG = Refused(Code.INTERNAL, "internal error")
 _HIGH_WATER = 256 * 1024  # bytes of unread messages after which a stream's sender is held back
 
 
@@ -35,11 +37,14 @@ class Wire(Protocol):
     """The connection, as a call sees it. All of it is plain code that never waits."""
 
     def answer(self, call: Call, answer: Answer) -> None:
-        """Send head, message and OK; what does not fit the window now follows by itself."""
+        """Send head, message and OK; what does not fit the window now follows by itself.
+
+        Raises: what the codec raises for trailers that cannot be sent; nothing was sent then.
+        """
         ...
 
     def refuse(self, call: Call, refused: Refused) -> None:
-        """End the call with a status. A call that has ended already is left alone."""
+        """End the call with a status. A call that has ended already is left alone. Raises: as ``answer``."""
         ...
 
     def send(self, call: Call, message: bytes) -> bool:
@@ -189,16 +194,14 @@ async def run_unary(wire: Wire, call: Call, handler: Unary, body: bytes) -> None
     """Serve a unary call. Whatever happens, the caller gets a status and nothing of ours leaks."""
     call.started = True
     try:
-        answer = await handler(call.head, body)
+        wire.answer(call, await handler(call.head, body))
     except Refused as refused:
-        wire.refuse(call, refused)
+        _refuse(wire, call, refused)
     except asyncio.CancelledError:
         wire.refuse(call, stopped(call))
     except Exception:
-        log.exception("transport.handler_failed", extra={"method": call.method.name})
-        wire.refuse(call, Refused(Code.INTERNAL, "internal error"))
-    else:
-        wire.answer(call, answer)
+        log.exception(_FAILED, extra={"method": call.method.name})
+        wire.refuse(call, _BUG)
     finally:
         wire.closed(call)
 
@@ -213,15 +216,14 @@ async def run_stream(wire: Wire, call: Call, handler: Stream, inbox: Inbox) -> N
                 await call.sent()
             if call.ended:  # nobody listens: a handler that never waits would not learn it otherwise
                 break
+        wire.finish(call)
     except Refused as refused:
-        wire.refuse(call, refused)
+        _refuse(wire, call, refused)
     except asyncio.CancelledError:
         wire.refuse(call, stopped(call))
     except Exception:
-        log.exception("transport.handler_failed", extra={"method": call.method.name})
-        wire.refuse(call, Refused(Code.INTERNAL, "internal error"))
-    else:
-        wire.finish(call)
+        log.exception(_FAILED, extra={"method": call.method.name})
+        wire.refuse(call, _BUG)
     finally:
         wire.closed(call)
         await _close(answers, call)
@@ -234,6 +236,14 @@ def stopped(call: Call) -> Refused:
     return Refused(Code.UNAVAILABLE, "the server is shutting down: try again elsewhere")
 
 
+def _refuse(wire: Wire, call: Call, refused: Refused) -> None:
+    try:
+        wire.refuse(call, refused)
+    except (TypeError, ValueError):  # trailers that HTTP/2 cannot carry
+        log.exception(_FAILED, extra={"method": call.method.name})
+        wire.refuse(call, _BUG)
+
+
 async def _close(answers: AsyncIterator[bytes], call: Call) -> None:
     close = getattr(answers, "aclose", None)
     if close is None:
@@ -241,4 +251,4 @@ async def _close(answers: AsyncIterator[bytes], call: Call) -> None:
     try:
         await close()
     except Exception:
-        log.exception("transport.handler_failed", extra={"method": call.method.name})
+        log.exception(_FAILED, extra={"method": call.method.name})

@@ -15,6 +15,7 @@ from gateway.transport.h2.sender import Sender
 from gateway.transport.h2.shared import Shared
 from gateway.transport.lifetime import Lifetime, Verdict
 
+_CLOSING_LOOKS = 4
 _HTTP1_TEXT = b"this port speaks gRPC over HTTP/2 with prior knowledge: use a gRPC client\n"
 _HTTP1_ANSWER = (
     b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\nconnection: close\r\n"
@@ -37,6 +38,7 @@ class Connection(asyncio.Protocol):
         self._opening: bytes | None = b""  # what came so far of the client's preface
         self._draining = False
         self._aborted = False
+        self._closing_looks = 0
         self._transport: asyncio.Transport
         self._sender: Sender
         self._intake: Intake
@@ -103,6 +105,11 @@ class Connection(asyncio.Protocol):
 
     def look(self, now_ns: int, max_looks: int) -> None:
         """Find what takes too long: calls that wait ``max_looks`` looks for bytes, and the connection itself."""
+        if self._transport.is_closing():
+            self._closing_looks += 1
+            if self._closing_looks > _CLOSING_LOOKS:
+                self._transport.abort()  # it reads nothing, not even the end
+            return
         if max_looks:
             self._intake.look(max_looks)
         calls = len(self._intake.calls)
@@ -135,6 +142,10 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Write what is ready and close the socket."""
         self._sender.close()
+
+    def kill(self) -> None:
+        """Drop the socket and what is still to be written."""
+        self._transport.abort()
 
     def _ended(self, call: Call) -> None:
         self._intake.forget(call)

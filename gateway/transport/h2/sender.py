@@ -62,13 +62,13 @@ class Sender:
         if call.ended:
             return
         core, body = self._core, answer.body
+        tail = HeaderMap([_STATUS_OK, *headers.wire(answer.trailers)]) if answer.trailers else _OK
         coding = call.coding if self._compress_min_bytes and len(body) >= self._compress_min_bytes else None
         head = _HEAD if coding is None else HeaderMap([_CONTENT_TYPE, ("grpc-encoding", coding)])
         if core.send_response_head(call.id, 200, head, False).stopped is not None:
             self.gone(call)
             return
         call.ended = call.headed = self.spoke = True
-        tail = HeaderMap([_STATUS_OK, *headers.wire(answer.trailers)]) if answer.trailers else _OK
         data = frame(body) if coding is None else frame(compression.compress(coding, body), compressed=True)
         verdict = core.send_data(call.id, data, 0, False)
         if verdict.done and verdict.stopped is None and not verdict.flags & _HANDLED:
@@ -82,13 +82,14 @@ class Sender:
     def refuse(self, call: Call, refused: Refused) -> None:
         if call.ended:
             return
+        status = headers.status(refused)
+        fields = HeaderMap(status if call.headed else [_CONTENT_TYPE, *status])
         call.ended = self.spoke = True
-        fields = headers.status(refused)
         if call.headed:
-            call.tail = HeaderMap(fields)
+            call.tail = fields
             self.pump(call)
         else:
-            verdict = self._core.send_response_head(call.id, 200, HeaderMap([_CONTENT_TYPE, *fields]), True)
+            verdict = self._core.send_response_head(call.id, 200, fields, True)
             self.after(verdict.flags)
             self._over(call)
         self.wake()

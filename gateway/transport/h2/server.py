@@ -17,6 +17,7 @@ _DEFAULT = Limits()
 _TICK_S = 0.02
 _TICKS_PER_LOOK = 25  # connections and slow bodies are looked at twice a second
 _BACKLOG = 1024
+_FLUSH_S = 1.0  # for what is written already to reach a peer that reads
 _LAST_WORDS_S = 5.0  # for cancelled handlers to write their records
 
 
@@ -72,7 +73,10 @@ class H2Transport:
             await asyncio.wait(ending, timeout=_LAST_WORDS_S)
         for connection in tuple(self._live):
             connection.close()
-        await self._emptied(1.0)
+        await self._emptied(_FLUSH_S)
+        for connection in tuple(self._live):
+            connection.kill()
+        await self._emptied(_FLUSH_S)
         self._watchdog.stop()
 
     async def _emptied(self, within_s: float) -> None:
