@@ -26,6 +26,7 @@ _SLOT = struct.Struct("<16sdqq")
 _VALUES = struct.Struct("<dq")
 _IDLE = struct.Struct("<q")
 _VALUES_AT, _IDLE_AT = 16, 32
+_TRY, _RELEASE = fcntl.LOCK_EX | fcntl.LOCK_NB, fcntl.LOCK_UN
 _SPINS = 50
 _NAPS = 200  # of half a millisecond
 
@@ -97,11 +98,10 @@ class SharedSlots:
 
     def lock(self, names: Sequence[bytes]) -> Sequence[int]:
         """Lock the stripes of ``names`` and return them for ``unlock``; all or none. Raises: Overloaded."""
-        if len(names) <= 1:
-            for name in names:
-                self._lock(self._stripe(name))
-                return (self._stripe(name),)
-            return ()
+        if len(names) == 1:
+            stripe = self._stripe(names[0])
+            self._lock(stripe)
+            return (stripe,)
         # In order, so that two workers who want the same stripes never wait for each other.
         stripes = sorted({self._stripe(name) for name in names})
         held = 0
@@ -117,18 +117,24 @@ class SharedSlots:
     def unlock(self, stripes: Sequence[int]) -> None:
         """Let go of what ``lock`` gave."""
         for stripe in stripes:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _HEADER.size + stripe)
+            fcntl.lockf(self._file, _RELEASE, 1, _HEADER.size + stripe)
 
     def _lock(self, stripe: int) -> None:
+        try:
+            fcntl.lockf(self._file, _TRY, 1, _HEADER.size + stripe)
+        except (BlockingIOError, PermissionError):
+            self._wait(stripe)
+
+    def _wait(self, stripe: int) -> None:
         # Holders need microseconds, or a time slice when they lose their core in between. Waiting for the lock
         # in the kernel would hang together with a worker that was stopped, so we ask, and give up.
         for attempt in range(_SPINS + _NAPS):
+            time.sleep(0 if attempt < _SPINS else 0.0005)
             try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _HEADER.size + stripe)
+                fcntl.lockf(self._file, _TRY, 1, _HEADER.size + stripe)
             except (BlockingIOError, PermissionError):
-                time.sleep(0 if attempt < _SPINS else 0.0005)
-            else:
-                return
+                continue
+            return
         raise Overloaded("the shared counters of rates and quotas are busy; retry later", 50)
 
     def claim(self, name: bytes, now: int) -> int:
