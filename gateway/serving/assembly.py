@@ -11,6 +11,7 @@ from gateway.serving.batcher import Limits
 from gateway.serving.completion import GraphTensor, complete, signature_of
 from gateway.serving.model import Model, ModelServable
 from gateway.serving.pace import Pace
+from gateway.serving.rehearsal import Read, rehearse
 from gateway.serving.servable import ModelUnloadable
 from gateway.serving.settings import ModelSettings, QueuePolicy
 from gateway.serving.warmup import Trial, attempt
@@ -50,8 +51,11 @@ class Host(Protocol):
     def clock_ns(self) -> Callable[[], int]: ...
 
 
-def assemble(id_: ServableId, given: ModelSettings, graph: Graph, pace: Pace, host: Host) -> ModelServable:
-    """The servable that ``graph`` is under the ``given`` settings. Blocking: it runs the graph a few times.
+def assemble(
+    id_: ServableId, given: ModelSettings, graph: Graph, pace: Pace, host: Host, warmup_file: Read
+) -> ModelServable:
+    """The servable that ``graph`` is under the ``given`` settings. Blocking: it runs the graph a few times, and then
+    every warm-up that the settings ask for.
 
     A model that could batch by its shapes, but whose answers do not have a row for each row, is served without
     a batch dimension. Raises: ModelUnloadable when its settings contradict it.
@@ -65,6 +69,7 @@ def assemble(id_: ServableId, given: ModelSettings, graph: Graph, pace: Pace, ho
             )
         settings = complete(given, graph.inputs, graph.outputs, 0)
         servable, _ = _tried(id_, given, settings, graph, pace, host)
+    rehearse(graph, servable.signature, settings.warmups, warmup_file)
     return servable
 
 

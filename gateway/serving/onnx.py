@@ -76,6 +76,10 @@ class Files(Protocol):
         """Read and digest them. Raises: ModelUnloadable."""
         ...
 
+    def warmup(self, name: str) -> bytes:
+        """A file of the model's ``warmup`` directory. Raises: ModelUnloadable."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxRuntime:
@@ -128,7 +132,7 @@ class OnnxLoader:
             model = OnnxModel(self.id.name, _session(contents, self.settings, self.runtime))
             operators = {name for _, name in contents.facts.operators}
             pace = Pace(0 if operators & VALUE_DRIVEN else self.runtime.inline_ns)
-            return assemble(self.id, self.settings, model, pace, self.runtime)
+            return assemble(self.id, self.settings, model, pace, self.runtime, self.files.warmup)
         except ModelUnloadable as error:
             raise ModelUnloadable(f"{self.files}: {error}") from error
 

@@ -15,7 +15,7 @@ from gateway.errors import ModelFailed
 from gateway.serving.model import ModelServable
 from gateway.serving.onnx import OnnxRuntime
 from gateway.serving.servable import ModelUnloadable
-from gateway.serving.settings import InstanceGroup, ModelSettings
+from gateway.serving.settings import InstanceGroup, ModelSettings, WarmupInput, WarmupSample
 from gateway.serving.version_files import VersionFiles
 from gateway.types import ServableId, Tensor
 
@@ -135,3 +135,26 @@ async def test_a_run_that_fails_names_the_model_and_not_the_inputs(load: Load) -
         await servable.infer(servable.signature.validate([Tensor(name="x", datatype="INT64", shape=(1, 1), data=data)]))
     assert "424242" not in str(caught.value)
     assert servable.statistics(now_ns=0, now_ms=0).fails == {"BACKEND": 1}
+
+
+def warmup(fill: str = "zero", dims: tuple[int, ...] = (4,), count: int = 3, file: str = "") -> ModelSettings:
+    given = WarmupInput(datatype="FP32", dims=dims, fill=fill, file=file)
+    return ModelSettings(warmups=(WarmupSample(name="w", batch_size=2, inputs={"x": given}, count=count),))
+
+
+@pytest.mark.parametrize("fill", ["zero", "random", "file"])
+def test_configured_warm_ups_run_before_a_version_is_ready(load: Load, tmp_path: Path, fill: str) -> None:
+    (tmp_path / "m" / "warmup").mkdir(parents=True)
+    (tmp_path / "m" / "warmup" / "x.bin").write_bytes(bytes(32))
+    assert load(identity(), warmup(fill, file="x.bin")).facts.batching
+
+
+def test_a_warm_up_that_fails_refuses_the_version(load: Load, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnloadable, match=r"warm-up 'w' failed: unexpected shape for input 'x'"):
+        load(identity(), warmup(dims=(5,)))
+    with pytest.raises(ModelUnloadable, match="No such file"):
+        load(identity(), warmup("file", file="gone.bin"))
+    (tmp_path / "secret").write_bytes(bytes(32))
+    (tmp_path / "m" / "warmup").mkdir()
+    with pytest.raises(ModelUnloadable, match="outside the model's directory"):
+        load(identity(), warmup("file", file="../../secret"))
