@@ -27,7 +27,8 @@ def context(
 ) -> Context:
     """The context of one call (or one message of a stream) of ``action``.
 
-    Of the metadata only credentials, trace context and the names in ``allowed`` are kept. A name that is sent
+    Of the metadata only credentials, trace context and the names in ``allowed`` are kept; a credential is never
+    metadata, even where ``allowed`` names it by mistake: policy would see it, and records keep it. A name that is sent
     twice is joined by a comma, as HTTP does: two credentials are then none that anyone believes.
     """
     found: dict[str, str] = {}
@@ -47,12 +48,13 @@ def context(
         received_ns=clocks.ns(),
         peer=head.peer,
         deadline_ns=head.deadline_ns,
-        metadata={name: found[name] for name in allowed if name in found} if allowed else {},
+        metadata={name: found[name] for name in allowed - _SECRET if name in found} if allowed else {},
         size=size,
     )
 
 
-_OURS = frozenset({"authorization", "x-api-key", "traceparent", "tracestate"})
+_SECRET = frozenset({"authorization", "x-api-key"})
+_OURS = _SECRET | {"traceparent", "tracestate"}
 
 
 def trace_context(traceparent: str, tracestate: str = "") -> TraceContext:

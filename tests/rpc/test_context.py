@@ -36,6 +36,12 @@ def test_only_allowed_metadata_is_kept_and_never_a_credential_by_default():
     assert made.metadata == {"x-team": "risk"}
 
 
+def test_a_credential_is_no_metadata_even_where_config_allows_it():
+    made = of(("authorization", b"k"), ("x-api-key", b"j"), allowed=frozenset({"authorization", "x-api-key"}))
+    assert made.metadata == {}
+    assert (made.credentials.authorization, made.credentials.api_key) == ("k", "j")
+
+
 def test_metadata_that_is_no_text_does_not_raise():
     assert of(("authorization", b"\xff\xfe")).credentials.authorization == "ÿþ"
 
