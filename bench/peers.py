@@ -21,7 +21,7 @@ import sysconfig
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +161,20 @@ def start(peer: Peer, scratch: Path, core: int | None) -> Server:
     raise Skipped(f"does not answer; its log ends: {log.read_text(errors='replace')[-500:]}")
 
 
+def started(scratch: Path, names: Sequence[str], console: Console) -> Iterator[tuple[Server, str]]:
+    """Bare, governed and those peers that can be started, each with the key that it wants."""
+    yield bare("h2", MODEL), "none"
+    data = scratch / "data"
+    key = create_key(data)
+    yield governed("h2", data, models=MODEL.parent, policies=ROOT / "policies"), key
+    for peer in ALL:
+        if peer.name in names:
+            try:
+                yield start(peer, scratch / peer.name, cores()[0]), "none"
+            except Skipped as reason:
+                console.print(f"{peer.name} skipped: {reason}", style="yellow", markup=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -174,18 +188,10 @@ def main() -> None:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT)))
         question = digits()
         bench = Bench(question, question.write(scratch / "body"), options.seconds)
-        servers = [(bare("h2", MODEL), "none")]
-        data = scratch / "data"
-        key = create_key(data)
-        servers.append((governed("h2", data, models=MODEL.parent, policies=ROOT / "policies"), key))
-        for peer in ALL:
-            if peer.name in options.only:
-                try:
-                    servers.append((start(peer, scratch / peer.name, cores()[0]), "none"))
-                except Skipped as reason:
-                    console.print(f"{peer.name} skipped: {reason}", style="yellow", markup=False)
-        for server, _ in servers:
+        servers = []
+        for server, key in started(scratch, options.only, console):
             stack.callback(server.stop)
+            servers.append((server, key))
         samples: dict[str, list[Sample]] = defaultdict(list)
         for turn in range(options.rounds):
             for server, key in servers:
