@@ -60,8 +60,9 @@ class Parcel(Generic[Item]):
 class Delivery(Generic[Item]):
     """A follower (``gateway.ledger.follower``) that sends. Give it a loop of its own: ``apply`` waits for a network.
 
-    ``send`` tells whether the receiver took the items; it may raise nothing. ``delivered`` and ``dropped`` count
-    items since the start.
+    ``send`` tells whether the receiver took the items; it may raise nothing. An item that it refuses for good is
+    dropped, unless ``give_up`` is false: then all wait for it. ``delivered`` and ``dropped`` count items since the
+    start.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Delivery(Generic[Item]):
         *,
         clock_us: Callable[[], int],
         max_items: int = 512,
+        give_up: bool = True,
         max_lag_us: int = 24 * 3_600_000_000,
     ) -> None:
         self._name = name
@@ -81,6 +83,7 @@ class Delivery(Generic[Item]):
         self._path = path
         self._clock_us = clock_us
         self._max_items = max_items
+        self._give_up = give_up
         self._max_lag_us = max_lag_us
         self._projection: Projection | None = None
         self._next: dict[str, int] = {}
@@ -150,9 +153,11 @@ class Delivery(Generic[Item]):
                 raise NotDelivered(
                     f"{self._name}: the receiver did not take {len(part)} items; they will be sent again"
                 )
-            elif len(part) > 1 or parcel.refused < REFUSALS:
+            elif len(part) > 1 or (self._give_up and parcel.refused < REFUSALS):
                 parcel.refused += 1
                 continue
+            elif not self._give_up:
+                raise NotDelivered(f"{self._name}: the receiver refuses an item before {shard}/{parcel.following}")
             else:
                 log.error(
                     "delivery.refused", extra={"follower": self._name, "shard": shard, "before": parcel.following}

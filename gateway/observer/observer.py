@@ -16,12 +16,14 @@ from starlette.routing import BaseRoute
 from gateway.ledger.follower import Follower, follow
 from gateway.ledger.record import Record
 from gateway.observer import state
+from gateway.observer.delivery import Delivery
 from gateway.observer.exporters import Exporter, trace_exporter
 from gateway.observer.folds import MetricsFold, UsageFold
 from gateway.observer.followers import FoldFollower
 from gateway.observer.gauges import WorkerCounters, chain_gauge, delivery_counters, observer_gauges, worker_gauges
 from gateway.observer.http import admin_app, admin_server, listen
 from gateway.observer.lag import Lookout
+from gateway.observer.metering import EventMaker, webhook
 from gateway.observer.metrics import Metrics
 from gateway.observer.openmetrics import Family, render
 from gateway.observer.readiness import Readiness, judge
@@ -35,12 +37,15 @@ Step: TypeAlias = Callable[[], object]
 POLL_S = 0.1
 STEP_S = 1.0
 LAST_SENDING_S = 1.0
+METERING_LAG_US = 10 * 365 * 86_400 * 1_000_000
+"""Bills wait for their receiver, however long it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What an operator may say about the observer. ``config`` is shown at /config, redacted; ``version`` at /version.
-    ``triton`` adds Triton's metric names. Telemetry older than ``max_lag_s`` is skipped and counted."""
+    ``triton`` adds Triton's metric names. Telemetry older than ``max_lag_s`` is skipped and counted.
+    With ``webhook_url`` each call is metered there, by events of this ``source``."""
 
     host: str = "127.0.0.1"
     port: int = 8002
@@ -52,6 +57,9 @@ class Settings:
     triton: bool = False
     sampling: Policy = Policy()  # noqa: RUF009 - frozen
     max_lag_s: int = 86_400
+    source: str = "inference-gateway"
+    webhook_url: str = ""
+    webhook_token: str = field(default="", repr=False)
 
 
 class Observer:
@@ -99,7 +107,7 @@ class Observer:
 
     def _built(self, environ: Mapping[str, str]) -> list[tuple[Exporter, Lookout]]:
         """What sends elsewhere, and where it looks: spans of calls, and of the gateway's own changes."""
-        built = []
+        built: list[tuple[Exporter, Lookout]] = []
         for name, lookout in (
             ("traces", self._lookout),
             ("changes", Lookout(self._data / "governance", self._clock_us)),
@@ -115,7 +123,21 @@ class Observer:
             )
             if exporter is not None:
                 built.append((exporter, lookout))
+        if self._settings.webhook_url:
+            built.append((self._metering(), self._lookout))
         return built
+
+    def _metering(self) -> Exporter:
+        settings = self._settings
+        return Delivery(
+            "metering",
+            EventMaker(settings.source),
+            webhook(settings.webhook_url, settings.webhook_token),
+            self._data / "observer" / "metering.db",
+            clock_us=self._clock_us,
+            max_lag_us=METERING_LAG_US,
+            give_up=False,
+        )
 
     def _exemplify(self, record: Record) -> None:
         with self._counting.lock:
