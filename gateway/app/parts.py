@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,7 +23,10 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.counters import Counters, shared_counters
 from gateway.rpc.model_config import parse as parse_model_config
+from gateway.rpc.model_config import parse_json as parse_model_json
 from gateway.rpc.shared_regions import Registered, SharedRegions
+from gateway.serving.control import RepositoryControl
+from gateway.serving.desired import Desired, initial, wishes
 from gateway.serving.manager import Manager
 from gateway.serving.onnx import OnnxRuntime
 from gateway.serving.sources import DirectorySource
@@ -67,12 +71,18 @@ def authenticator(config: Config, api_keys: ApiKeys, trust: Trusted | None) -> C
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The model runtime of a worker: the manager, and what must be closed after it."""
+    """The model runtime of a worker: the manager, and what must be closed after it. ``control`` takes load requests
+    in mode explicit."""
 
     manager: Manager
     source: DirectorySource
     executor: ThreadPoolExecutor
     fingerprint: str
+    control: RepositoryControl | None
+
+    def followers(self) -> Sequence[Coroutine[None, None, None]]:
+        """What follows the desired state that all workers share, until cancelled."""
+        return () if self.control is None else (self.control.run(),)
 
     async def close(self) -> None:
         """Free everything; nothing may be leased any more."""
@@ -81,7 +91,7 @@ class Runtime:
         self.executor.shutdown(cancel_futures=True)
 
 
-async def models(config: Config) -> Runtime:
+async def models(config: Config, data: DataDir, index: int, workers: int) -> Runtime:
     """The models, loaded: those that cannot be are states with a reason, not failures.
 
     Raises: StartupError when a repository is not there at all.
@@ -91,15 +101,37 @@ async def models(config: Config) -> Runtime:
             raise StartupError(f"models directory {path} does not exist; give the right one with --models DIR")
     executor = ThreadPoolExecutor(thread_name_prefix="model")
     runtime = OnnxRuntime(executor=executor)
+    explicit = config.models.mode == "explicit"
+    repository = DirectorySource(config.models.dirs, parse=parse_model_config, make=runtime.loader)
+    start = initial(repository.names() if "*" in config.models.load else config.models.load)
+
+    def desired() -> SharedFile[Desired]:
+        return SharedFile(data.state / "models", Desired, start, epoch=epoch())
+
     source = DirectorySource(
         config.models.dirs,
         parse=parse_model_config,
         make=runtime.loader,
         poll_s=config.models.poll_s if config.models.mode == "poll" else 0.0,
+        wishes=wishes(desired(), parse_model_json) if explicit else None,
     )
     manager = Manager(executor)
     await manager.start(source)
-    return Runtime(manager, source, executor, "")
+    if not explicit:
+        return Runtime(manager, source, executor, "", None)
+    control = RepositoryControl(
+        desired(),  # one for each thread: the source is asked in the executor's
+        manager,
+        names=repository.names,
+        parse_json=parse_model_json,
+        folder=data.state,
+        index=index,
+        workers=workers,
+        epoch=epoch(),
+        accept_files=config.models.accept_files,
+    )
+    await control.follow()
+    return Runtime(manager, source, executor, "", control)
 
 
 async def ledger(config: Config, data: DataDir, index: int) -> ShardLedger:

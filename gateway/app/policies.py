@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
-from collections.abc import Callable
 from typing import Protocol
 
 from gateway import __version__
@@ -21,7 +19,7 @@ from gateway.policy.findings import PolicyInvalid
 from gateway.policy.opa import OpaPoint
 from gateway.policy.pdp import DecisionPoint
 from gateway.policy.regorus import EmbeddedPoint
-from gateway.policy.reloader import Reloader, vet
+from gateway.policy.reloader import Reloader
 from gateway.policy.revisions import NoSuchRevision, Revisions
 from gateway.policy.schema import Gateway
 
@@ -71,8 +69,7 @@ class Embedded:
         """Read and vet the policy. Raises: StartupError with every finding; no gateway runs without a policy."""
         try:
             pinned = self._revisions.pinned()
-            bundle = self._revisions.load(pinned) if pinned else Bundle.read(self._path)
-            vet(bundle)
+            bundle = self._revisions.load(pinned) if pinned else Bundle.read(self._path, vet=True)
         except NoSuchRevision as error:
             raise StartupError(f"the pinned policy revision is gone: {error}; see gateway policy history") from error
         except PolicyInvalid as error:
@@ -165,13 +162,3 @@ def policies(config: Config, data: DataDir, *, leads: bool) -> Embedded | Remote
     found = Embedded(config, data, leads=leads) if config.policy.engine == "embedded" else Remote(config)
     found.open()
     return found
-
-
-async def follow(policies: Policies, every_s: float, failed: Callable[[BaseException], None]) -> None:
-    """Step until cancelled; what a step raises is told and the next step is tried."""
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            await policies.step()
-        except Exception as error:  # noqa: BLE001  # a disk that fails for a moment must not end the following
-            failed(error)

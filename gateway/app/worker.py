@@ -7,36 +7,21 @@ import contextlib
 import gc
 import logging
 import sys
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
-from gateway import __version__
-from gateway.app import parts
+from gateway.app import assembly, parts
+from gateway.app.assembly import Parts
 from gateway.app.child import Child, Status
-from gateway.app.clocks import clock_ns, clock_s, clock_us
+from gateway.app.clocks import clock_ns, clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
-from gateway.app.policies import Policies, follow, policies
-from gateway.app.report import Reporter
-from gateway.app.secret import ensure_secret
+from gateway.app.policies import policies
+from gateway.app.report import EVERY_S, Reporter
 from gateway.app.statistics import StatisticsBoard
 from gateway.config import Config
-from gateway.identity.api_keys import ApiKeys
-from gateway.identity.chain import Chain
-from gateway.identity.trusted import Trusted
-from gateway.ledger.commitment import Salts
-from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.admission import Admission
-from gateway.pipeline.counters import Counters
-from gateway.pipeline.enforcement import Enforcement
-from gateway.pipeline.gate import Gate
-from gateway.pipeline.handler import InferenceHandler
-from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
-from gateway.policy.pdp import DecisionPoint
-from gateway.rpc.context import Clocks
-from gateway.rpc.service import methods
-from gateway.rpc.shared_regions import SharedRegions
-from gateway.transport.seam import Methods
+from gateway.transport.seam import Methods, Transport
 
 _log = logging.getLogger("gateway.worker")
 
@@ -51,131 +36,96 @@ async def work(child: Child, config: Config) -> None:
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     async with contextlib.AsyncExitStack() as stack:
-        worker = await _open(stack, child, config)
+        have = await _open(stack, child, config)
+        recorder = assembly.recorder(have)
+        reporter = Reporter(have, child.brief.index)
         transport = parts.transport(config)
-        try:
-            port = await transport.start(worker.methods, host=config.server.host, port=child.brief.port)
-        except OSError as error:
-            where = f"{config.server.host}:{child.brief.port}"
-            raise StartupError(f"cannot listen on {where}: {error.strerror or error}") from error
-        await child.listen(worker.reload)
-        reporting = asyncio.gather(
-            worker.reporter.run(), worker.statistics.run(), follow(worker.policies, config.policy.poll_s, _step_failed)
+        port = await _listen(transport, child, config, assembly.table(have, recorder, lambda: reporter.ready))
+        await child.listen(lambda: _reload(have))
+        background = asyncio.gather(
+            _every(EVERY_S, reporter.step),
+            have.statistics.run(),
+            *have.models.followers(),
+            _every(config.policy.poll_s, have.policies.step),
+            _every(1.0, lambda: _settle(recorder)),
         )
         gc.collect()
         gc.freeze()  # what is loaded by now lives as long as the process: no collection looks at it again
+        await reporter.step()
         child.report(Status(ready_port=port))
         await child.stop.wait()
-        worker.reporter.leave()
+        reporter.leave()
         await asyncio.sleep(config.server.drain_delay_s)
         await transport.drain(grace_s=config.server.grace_s)
-        reporting.cancel()
-        await asyncio.gather(reporting, return_exceptions=True)
+        background.cancel()
+        await asyncio.gather(background, return_exceptions=True)
+        await _settle(recorder)
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    methods: Methods
-    policies: Policies
-    reporter: Reporter
-    statistics: StatisticsBoard
-    api_keys: ApiKeys
-    chain: Chain
-    trusted: Trusted | None
-
-    async def reload(self) -> None:
-        """SIGHUP: look at everything again that is read from files."""
-        await self.policies.step()
-        self.api_keys.reload()
-        if self.trusted is not None:
-            await self.trusted.reload()
-            self.chain.trust(certificates=self.trusted.certificates, tokens=self.trusted.tokens)
-
-
-def _step_failed(error: BaseException) -> None:
-    _log.error("policy.step_failed", exc_info=error)
-
-
-async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) -> _Worker:
-    """Open every part, innermost last to be closed first; ``stack`` closes them."""
-    data = DataDir(config.data)
-    index = child.brief.index
+async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) -> Parts:
+    """Open every part; ``stack`` closes them, the ledger after all that may still write."""
+    data, index = DataDir(config.data), child.brief.index
     api_keys = parts.keys(data)
     trusted = await parts.trusted(config, data)
     if trusted is not None:
         stack.push_async_callback(trusted.close)
-    chain = parts.authenticator(config, api_keys, trusted)
     rules = policies(config, data, leads=index == 0)
     stack.callback(rules.close)
-    shard = await parts.ledger(config, data, index)
-    stack.push_async_callback(shard.close)
+    ledger = await parts.ledger(config, data, index)
+    stack.push_async_callback(ledger.close)
     counters = parts.counters(data)
     stack.callback(counters.close)
-    models = await parts.models(config)
+    models = await parts.models(config, data, index, child.brief.workers)
     stack.push_async_callback(models.close)
-    admission = Admission(
-        max_inflight=config.limits.max_inflight, max_bytes=config.limits.max_inflight_bytes, clock_ns=clock_ns
-    )
-    reporter = Reporter(
-        folder=data.state, index=index, models=models.manager, policies=rules, ledger=shard, admission=admission
-    )
-    statistics = StatisticsBoard(
-        data.state, index, epoch=parts.epoch(), models=models.manager, clock_ns=clock_ns, clock_us=clock_us
-    )
     memory = parts.memory(config, data)
     if memory is not None:
         stack.callback(memory.close)
-    table = _methods(config, data, chain, rules.point, shard, models, admission, counters, reporter, statistics, memory)
-    return _Worker(table, rules, reporter, statistics, api_keys, chain, trusted)
-
-
-def _methods(
-    config: Config,
-    data: DataDir,
-    chain: Chain,
-    point: DecisionPoint,
-    shard: ShardLedger,
-    models: parts.Runtime,
-    admission: Admission,
-    counters: Counters,
-    reporter: Reporter,
-    statistics: StatisticsBoard,
-    memory: SharedRegions | None,
-) -> Methods:
-    """The pipeline, assembled, behind the method table."""
-    enforcement = Enforcement(
-        authenticator=chain,
-        models=models.manager,
-        decisions=point,
-        clock_ns=clock_ns,
-        hide_existence=config.policy.hide_existence,
-    )
-    recorder = Recorder(
-        shard,
-        clock_ns=clock_ns,
-        salts=Salts(),
-        request_key=ensure_secret(data.request_key),
-        runtime=models.fingerprint,
-        relaxed=config.ledger.mode == "relaxed",
-    )
-    obligations = Obligations(counters=counters, clock_s=clock_s, mask_key=ensure_secret(data.mask_key))
-    return methods(
-        handler=InferenceHandler(
-            admission=admission,
-            enforcement=enforcement,
-            models=models.manager,
-            obligations=obligations,
-            recorder=recorder,
-            clock_ns=clock_ns,
+    return Parts(
+        config=config,
+        data=data,
+        api_keys=api_keys,
+        trusted=trusted,
+        chain=parts.authenticator(config, api_keys, trusted),
+        policies=rules,
+        ledger=ledger,
+        counters=counters,
+        models=models,
+        admission=Admission(
+            max_inflight=config.limits.max_inflight, max_bytes=config.limits.max_inflight_bytes, clock_ns=clock_ns
         ),
-        gate=Gate(admission=admission, enforcement=enforcement, obligations=obligations, recorder=recorder),
-        models=models.manager,
-        clocks=Clocks(us=clock_us, ns=clock_ns),
-        version=__version__,
-        ready=lambda: reporter.ready,
-        allowed=frozenset(config.server.metadata),
+        statistics=StatisticsBoard(
+            data.state, index, epoch=parts.epoch(), models=models.manager, clock_ns=clock_ns, clock_us=clock_us
+        ),
         memory=memory,
-        statistics=statistics.counted,
-        public_health=config.server.public_health,
-        reflection=config.server.reflection,
     )
+
+
+async def _listen(transport: Transport, child: Child, config: Config, table: Methods) -> int:
+    try:
+        return await transport.start(table, host=config.server.host, port=child.brief.port)
+    except OSError as error:
+        where = f"{config.server.host}:{child.brief.port}"
+        raise StartupError(f"cannot listen on {where}: {error.strerror or error}") from error
+
+
+async def _reload(have: Parts) -> None:
+    """SIGHUP: look now at everything that is read from files."""
+    have.api_keys.reload()
+    if have.trusted is not None:
+        await have.trusted.reload()
+        have.chain.trust(certificates=have.trusted.certificates, tokens=have.trusted.tokens)
+    await have.policies.step()
+
+
+async def _settle(recorder: Recorder) -> None:
+    recorder.settle(clock_us())
+
+
+async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    """Step until cancelled. A step that fails (a disk, for a moment) is logged and the next one is tried."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await step()
+        except Exception:  # noqa: BLE001  # whatever it is, the next step may do better
+            _log.exception("worker.step_failed")

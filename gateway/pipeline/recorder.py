@@ -5,22 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
+from collections import deque
 from collections.abc import Callable
 
-from gateway.errors import GatewayError, Internal, LedgerUnavailable
+from gateway.errors import GatewayError, Internal, LedgerUnavailable, Overloaded, Unauthenticated
+from gateway.ledger import events
 from gateway.ledger import record as records
 from gateway.ledger.commitment import Salts, commit, commit_bytes
 from gateway.ledger.ledger import Ledger, Payload
 from gateway.pipeline.draft import Draft, record_of
+from gateway.pipeline.flood import Flood
 from gateway.pipeline.payload import encode_payload
 from gateway.types import Receipt
+
+LOSS_PENDING = 1_024
+LOSS_NS = 50_000_000
+"""The loss window of relaxed mode."""
+
+_VOUCHED_BY_NOBODY = (Unauthenticated, Overloaded)
+"""Endings that anyone can cause at will: a flood of them is counted, not recorded one by one."""
 
 
 class Recorder:
     """Seals drafts into records and waits until they are durable. One per worker; for the event loop's thread.
 
     ``request_key`` keys the digest under which a caller's own request id is recorded. With ``relaxed`` the answer
-    does not wait for the commit; the record says so.
+    does not wait for the commit, as long as less than ``LOSS_PENDING`` records and ``LOSS_NS`` of time would be lost
+    with the machine; the record says so.
     """
 
     def __init__(
@@ -39,6 +50,8 @@ class Recorder:
         self._request_key = request_key
         self._runtime = runtime
         self._relaxed = relaxed
+        self._flood = Flood(clock_ns)
+        self._unsettled: deque[tuple[int, asyncio.Future[Receipt]]] = deque()
 
     async def answered(self, draft: Draft) -> Receipt:
         """Record that ``draft`` was answered and return its receipt: durable, unless relaxed.
@@ -47,7 +60,7 @@ class Recorder:
         """
         draft.stage = "record"
         position, durable = self._append(draft, None, relaxed=self._relaxed)
-        if self._relaxed and not durable.done():
+        if self._relaxed and self._may_lose(durable):
             durable.add_done_callback(_retrieve)
             return Receipt(*position, b"")
         return await durable
@@ -63,11 +76,30 @@ class Recorder:
             with contextlib.suppress(LedgerUnavailable):  # the ledger counts it as unrecorded; nobody waits
                 self._append(draft, error, relaxed=False)[1].add_done_callback(_retrieve)
             return error
+        seen = error if isinstance(error, GatewayError) else Internal(draft.context.call_id)
+        if isinstance(error, _VOUCHED_BY_NOBODY) and self._flood.counts(error.reason, draft.context.peer):
+            return seen
         position, durable = self._append(draft, error, relaxed=False)
         await durable
-        seen = error if isinstance(error, GatewayError) else Internal(draft.context.call_id)
         seen.prediction_id = f"{position[0]}/{position[1]}"
         return seen
+
+    def settle(self, t_us: int) -> None:
+        """Write down what was only counted; call about once a second. ``t_us`` is the wall clock.
+
+        Raises: LedgerUnavailable; what was counted since the last time is then lost with the ledger.
+        """
+        for fields in self._flood.drain():
+            shed = events.event("shed", boot=self._ledger.boot, t_us=t_us, fields=fields)
+            self._ledger.append(shed).add_done_callback(_retrieve)
+
+    def _may_lose(self, durable: asyncio.Future[Receipt]) -> bool:
+        """Whether one more answer may leave before its record is durable."""
+        now_ns, unsettled = self._clock_ns(), self._unsettled
+        unsettled.append((now_ns, durable))
+        while unsettled and unsettled[0][1].done():
+            unsettled.popleft()
+        return len(unsettled) <= LOSS_PENDING and (not unsettled or now_ns - unsettled[0][0] <= LOSS_NS)
 
     def _append(
         self, draft: Draft, error: BaseException | None, *, relaxed: bool

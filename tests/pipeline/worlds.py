@@ -52,9 +52,10 @@ class Ticks:
 
     def __init__(self) -> None:
         self.now_ns = 1_000_000
+        self.step_ns = 1_000
 
     def __call__(self) -> int:
-        self.now_ns += 1_000
+        self.now_ns += self.step_ns
         return self.now_ns
 
 
@@ -187,7 +188,7 @@ class World:
             clock_ns=self.clock,
             hide_existence=hide_existence,
         )
-        recorder = Recorder(
+        self.recorder = recorder = Recorder(
             self.ledger, clock_ns=self.clock, salts=Salts(), request_key=b"k" * 32, runtime="rt", relaxed=relaxed
         )
         obligations = Obligations(counters=NoCounters(), clock_s=lambda: 0.0, mask_key=b"k" * 32)

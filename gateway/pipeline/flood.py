@@ -1,0 +1,59 @@
+"""Floods of calls that nobody vouches for: the first of each second get a record each, the rest are counted.
+
+Whoever can send bad credentials must not be able to fill the disk. Counted, never lost: each second's rest becomes
+``shed`` leaves that say how many, why, and from which network.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+SINGLE_PER_S = 50
+NETWORKS = 16
+OTHERS = "others"
+_SECOND_NS = 1_000_000_000
+
+
+class Flood:
+    """Decides which refused calls get a record of their own. For the event loop's thread.
+
+    ``clock_ns`` is monotonic. At most ``NETWORKS`` networks are told apart in a second.
+    """
+
+    def __init__(self, clock_ns: Callable[[], int], single_per_s: int = SINGLE_PER_S) -> None:
+        self._clock_ns = clock_ns
+        self._single_per_s = single_per_s
+        self._second = -1
+        self._left = 0
+        self._counted: Counter[tuple[str, str]] = Counter()
+
+    def counts(self, reason: str, peer: str) -> bool:
+        """Count a call that ended with ``reason`` and return True, or return False: it gets a record of its own."""
+        second = self._clock_ns() // _SECOND_NS
+        if second != self._second:
+            self._second, self._left = second, self._single_per_s
+        if self._left:
+            self._left -= 1
+            return False
+        key = (reason, network(peer))
+        if key not in self._counted and len(self._counted) >= NETWORKS:
+            key = (reason, OTHERS)
+        self._counted[key] += 1
+        return True
+
+    def drain(self) -> Iterator[Mapping[str, str | int]]:
+        """The fields of one ``shed`` leaf for each reason and network counted since the last time."""
+        counted, self._counted = self._counted, Counter()
+        for (reason, source), count in counted.items():
+            yield {"reason": reason, "network": source, "count": count}
+
+
+def network(peer: str) -> str:
+    """The /24 or /56 that ``peer`` is in; "" for what is no address (a Unix socket)."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return ""
+    return str(ipaddress.ip_network((address, 24 if address.version == 4 else 56), strict=False))
