@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import ledger_care, ledger_look, ledger_proof
+from gateway.cli import ledger_care, ledger_look, ledger_proof, ledger_query
 
 app = typer.Typer(no_args_is_help=True, help="Look at, prove and check what was recorded.", rich_markup_mode=None)
 
@@ -15,6 +15,8 @@ app.command("sign")(ledger_proof.sign)
 app.command("tail")(ledger_look.tail)
 app.command("show")(ledger_look.show)
 app.command("export")(ledger_look.export_command)
+app.command("query")(ledger_query.query)
+app.command("archive")(ledger_query.write_archive)
 app.command("erase")(ledger_care.erase)
 app.command("prune")(ledger_care.prune)
 app.command("hold")(ledger_care.hold)

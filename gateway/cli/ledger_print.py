@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -100,6 +100,20 @@ def effects(root: Path, given: Mapping[str, Order], *, as_json: bool) -> None:
         typer.echo(f"{row['prediction_id']}: {row['what']} of {row['count']} records ({text}), {row['kept']} kept back")
     if not rows:
         typer.echo("nothing to do")
+
+
+def grid(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Any answer as a table."""
+    table = Table(box=None, header_style="bold")
+    for name in names:
+        table.add_column(escape(name))
+    for row in rows:
+        table.add_row(*[escape(_cell(value)) for value in row])
+    Console(highlight=False).print(table)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else value.hex() if isinstance(value, bytes) else str(value)
 
 
 def line(item: Row, *, as_json: bool) -> None:

@@ -199,3 +199,19 @@ def test_keys_rotate_only_after_both_have_signed(data: Path) -> None:
     assert run("verify", "--data", data).exit_code == 0
     assert run("rotate-payload-key", "--reason", "monthly", "--data", data).exit_code == 0
     assert [path.name for path in (data / "keys" / "payload").glob("kek-*")] == ["kek-000002.key"]
+
+
+def test_questions_from_the_command_line(data: Path) -> None:
+    pytest.importorskip("duckdb", reason="needs the extra 'audit'")
+    rows = json.loads(run("query", "version", "--model", "credit", "--data", data, "--json").stdout)
+    assert [(row["decision"], row["calls"]) for row in rows] == [("allow", 11), ("deny", 1)]
+    counted = run("query", "SELECT count(*) AS n FROM records", "--data", data)
+    assert counted.stdout.split() == ["n", "14"]
+    assert json.loads(run("query", "version", "--until", "2020-01-01", "--data", data, "--json").stdout) == []
+    for wrong, text in (
+        (("query", "nonsense"), "there is no question 'nonsense'"),
+        (("query", "recall"), "needs --model and --version"),
+        (("query", "version", "--since", "soon"), "'soon' is no time"),
+    ):
+        result = run(*wrong, "--data", data)
+        assert (result.exit_code, text in result.stderr) == (2, True)
