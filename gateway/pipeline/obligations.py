@@ -65,7 +65,7 @@ class Obligations:
         """
         if duties is self._nothing:
             return call.context.deadline_ns
-        self._require(decision, duties, principal, model)
+        self._require(call.context, decision, duties, principal, model)
         if duties.limit is not None and (defect := request_defect(duties.limit, call, rows)):
             raise PermissionDenied(("limit_exceeded",), decision.id, defect)
         if duties.mask and (defect := mask_defect(duties.mask, signature.outputs, call.outputs)):
@@ -88,7 +88,7 @@ class Obligations:
         """
         if duties is self._nothing:
             return context.deadline_ns
-        self._require(decision, duties, principal, model)
+        self._require(context, decision, duties, principal, model)
         most = duties.limit.max_bytes if duties.limit is not None else None
         if most is not None and context.size > most:
             detail = f"the request has {context.size} bytes, at most {most} are allowed"
@@ -122,9 +122,16 @@ class Obligations:
         return outputs
 
     def _require(
-        self, decision: Decision, duties: Duties, principal: Principal | None, model: ModelFacts | None
+        self,
+        context: Context,
+        decision: Decision,
+        duties: Duties,
+        principal: Principal | None,
+        model: ModelFacts | None,
     ) -> None:
-        if duties.require and (defect := unmet(duties.require, principal, model, int(self._clock_s()))):
+        if not duties.require:
+            return
+        if defect := unmet(duties.require, context.credentials, principal, model, int(self._clock_s())):
             raise PermissionDenied(("requirement_unmet",), decision.id, defect)
 
     def _take(self, decision: Decision, duties: Duties, rows: int) -> None:

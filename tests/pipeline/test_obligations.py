@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from gateway.errors import GatewayError, PermissionDenied, Throttled
@@ -160,7 +161,6 @@ def model(**facts: object) -> ModelFacts:
 @pytest.mark.parametrize(
     ("required", "who", "what", "holds"),
     [
-        (Require(what="mtls"), principal(auth="mtls"), None, True),
         (Require(what="mtls"), principal(auth="api_key"), None, False),
         (Require(what="mtls"), None, None, False),
         (Require(what="fresh_credential", max_age_s=60), principal(authenticated_s=NOW - 60), None, True),
@@ -186,6 +186,15 @@ def test_a_requirement_holds_only_when_it_is_known_to(
     with pytest.raises(PermissionDenied, match=required.what) as caught:
         desk.before(required, principal=who, model=what)
     assert caught.value.codes == ("requirement_unmet",)
+
+
+def test_mtls_is_about_the_connection_whoever_speaks_over_it(desk: Desk) -> None:
+    plain = call()
+    verified = msgspec.structs.replace(plain.context, credentials=Credentials(api_key="k", certificate=b"der"))
+    over_tls = msgspec.structs.replace(plain, context=verified)
+    desk.before(Require(what="mtls"), call=over_tls, principal=principal(auth="api_key"))
+    with pytest.raises(PermissionDenied):
+        desk.before(Require(what="mtls"), call=plain, principal=principal(auth="jwt"))
 
 
 def test_a_mask_is_checked_before_the_run_and_applied_after(desk: Desk) -> None:
