@@ -64,9 +64,18 @@ def framed(message: bytes) -> bytes:
 
 
 def send(
-    port: int, body: Path, requests: int, shape: Shape, *, headers: tuple[str, ...] = (), core: int | None = None
+    port: int,
+    body: Path,
+    requests: int,
+    shape: Shape,
+    *,
+    headers: tuple[str, ...] = (),
+    core: int | None = None,
+    rate: float = 0,
 ) -> Load:
     """Send the framed ``body`` ``requests`` times and wait for every answer.
+
+    With ``rate`` (requests a second) sending follows the clock and not the answers, as long as streams are left.
 
     Raises: LoadFailed unless every request got a 2xx and a complete body. (A gRPC refusal is a 200 without a
     body: compare ``data_bytes`` with what a good answer has.)
@@ -75,6 +84,8 @@ def send(
         log = Path(scratch) / "log"
         command = ["h2load", "-t", "1", "-n", str(requests), "-c", str(shape.connections), "-m", str(shape.streams)]
         command += ["-d", str(body), f"--log-file={log}", f"--connection-inactivity-timeout={SILENCE}"]
+        if rate:
+            command.append(f"--rps={rate / shape.connections:.3f}")
         for header in ("content-type: application/grpc", "te: trailers", *headers):
             command += ["-H", header]
         command.append(f"http://127.0.0.1:{port}/{METHOD}")
