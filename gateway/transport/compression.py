@@ -9,12 +9,11 @@ from gateway.transport.seam import Refused
 
 ACCEPTED = "identity,deflate,gzip"
 _WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
-_PLAIN = (None, b"identity")
 
 
-def is_known(encoding: bytes | None) -> bool:
-    """True for every ``grpc-encoding`` that we can read, absence included."""
-    return encoding in _PLAIN or encoding in _WINDOW_BITS
+def is_known(encoding: bytes) -> bool:
+    """True for every ``grpc-encoding`` that we can read."""
+    return encoding == b"identity" or encoding in _WINDOW_BITS
 
 
 def decompress(encoding: bytes | None, data: bytes, limit: int) -> bytes:

@@ -43,23 +43,27 @@ def read(items: Iterable[tuple[str, bytes]], max_bytes: int) -> Fields:
     malformed ``grpc-timeout``, INVALID_ARGUMENT for a ``-bin`` value that is not base64.
     """
     weight = 0
+    timeout = encoding = accepted = None
     kept: list[tuple[str, bytes]] = []
-    own: dict[str, bytes] = {}
     for field in items:
         name, value = field
         weight += len(name) + len(value) + FIELD_OVERHEAD
-        if name in OWN_FIELDS:
-            own[name] = value
-        elif name[-4:] == "-bin":
-            kept.extend(binary_values(name, value))
-        else:
-            kept.append(field)
+        if name not in OWN_FIELDS:
+            if name[-4:] == "-bin":
+                kept.extend(binary_values(name, value))
+            else:
+                kept.append(field)
+        elif name == "grpc-timeout":
+            timeout = _timeout(value)
+        elif name == "grpc-encoding":
+            encoding = value
+        elif name == "grpc-accept-encoding":
+            accepted = value
     if weight > max_bytes:
         raise Refused(Code.RESOURCE_EXHAUSTED, f"received metadata larger than max ({weight} vs. {max_bytes})")
-    timeout = own.get("grpc-timeout")
-    return Fields(
-        tuple(kept), None if timeout is None else _timeout(timeout), _encoding(own), own.get("grpc-accept-encoding")
-    )
+    if encoding is not None and not compression.is_known(encoding):
+        raise _unknown(encoding)
+    return Fields(tuple(kept), timeout, encoding, accepted)
 
 
 def _timeout(value: bytes) -> int:
@@ -69,12 +73,9 @@ def _timeout(value: bytes) -> int:
         raise Refused(Code.INTERNAL, str(error)) from error
 
 
-def _encoding(own: dict[str, bytes]) -> bytes | None:
-    encoding = own.get("grpc-encoding")
-    if compression.is_known(encoding):
-        return encoding
-    name = (encoding or b"")[:32].decode("ascii", "replace")
-    raise Refused(
+def _unknown(encoding: bytes) -> Refused:
+    name = encoding[:32].decode("ascii", "replace")
+    return Refused(
         Code.UNIMPLEMENTED,
         f"grpc-encoding {name!r} is not supported: send one of {compression.ACCEPTED}",
         (("grpc-accept-encoding", compression.ACCEPTED.encode()),),

@@ -125,8 +125,10 @@ class Sender:
         self.wake()
 
     def credit(self, call: Call, size: int) -> None:
-        self.after(self._core.release_capacity(call.id, size))
-        self.wake()
+        flags = self._core.release_capacity(call.id, size)
+        if flags:
+            self.after(flags)
+            self.wake()
 
     def reset(self, call: Call, reason: H2Reason) -> None:
         """Abort the stream, for a peer that cannot be told otherwise."""
