@@ -16,6 +16,7 @@ from rich.text import Text
 
 from gateway.ledger.record import Record
 from gateway.observer.reconcile import Reconciliation, tally
+from gateway.observer.report import html_report
 from gateway.observer.usage import Usage
 from gateway.observer.usage_formats import (
     DEFAULT_GROUP,
@@ -106,6 +107,28 @@ def usage(
     else:
         _print_text(chosen, found, by, source, events)
         typer.echo(str(check), err=True)
+    if not check.exact:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: gateway usage report --data data --from 2026-11-01 --output usage.html")
+def report(
+    data: Data = Path("data"),
+    start: From = "",
+    end: To = "",
+    output: Annotated[Path, typer.Option(help="File to write.")] = Path("usage.html"),
+    source: Annotated[str, typer.Option(help="Names this gateway in the report.")] = "inference-gateway",
+) -> None:
+    """Write usage as one HTML file with plots; exit status 1 when it does not reconcile with the ledger."""
+    found, check = read(data, start, end)
+    window = f"From {start or 'the first record'} to {end or 'the last record'} (UTC)"
+    made = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    try:
+        output.write_text(html_report(found.rows, check, source=source, window=window, made=made), encoding="utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"{output} cannot be written: {error.strerror}") from error
+    typer.echo(f"wrote {output}")
+    typer.echo(str(check), err=True)
     if not check.exact:
         raise typer.Exit(1)
 
