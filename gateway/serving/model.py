@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
@@ -100,6 +101,8 @@ class ModelServable:
 
     def _here(self, inputs: Arrays, rows: int, size: int, deadline_ns: int | None) -> Inference:
         """Run on the event loop."""
+        watched = self._pace.is_watched(size)
+        cpu_ns = time.thread_time_ns() if watched else 0
         started = self._clock_ns()
         if deadline_ns is not None and started >= deadline_ns:
             self._statistics.failed("REJECTED", 0)
@@ -110,7 +113,7 @@ class ModelServable:
             self._statistics.failed("BACKEND", self._clock_ns() - started)
             raise
         inferred = self._clock_ns()
-        self._pace.note(size, inferred - started)
+        self._pace.note(size, inferred - started, time.thread_time_ns() - cpu_ns if watched else 0)
         tensors = self._tensors(outputs)
         timing = Timing(rows, started, started, inferred, self._clock_ns())
         self._statistics.executed(timing)

@@ -21,6 +21,7 @@ from gateway.serving.model import ModelServable
 from gateway.serving.pace import SHORT_NS, Pace
 from gateway.serving.servable import Arrays, ModelUnloadable
 from gateway.serving.settings import ModelSettings
+from gateway.serving.time_limit import TimeLimit
 from gateway.serving.version_files import Contents
 from gateway.types import ServableId
 
@@ -29,7 +30,8 @@ BFLOAT16 = 16
 """``TensorProto.BFLOAT16``."""
 
 VALUE_DRIVEN = frozenset({"Loop", "Range", "ConstantOfShape", "Expand", "Tile", "Resize", "Upsample", "Pad"})
-"""Operators whose cost depends on values, not on sizes: their models never run on the event loop."""
+"""Operators whose cost depends on values, not on sizes: their models never run on the event loop, and every run of
+them has a time limit, for one input may ask for an endless loop."""
 
 _TYPES = {
     "tensor(bool)": "BOOL",
@@ -99,6 +101,7 @@ class OnnxRuntime:
     max_queue: int = 1024
     providers: tuple[str, ...] = (CPU,)
     inline_ns: int = SHORT_NS
+    run_limit_s: float = 30.0
     default_max_batch_size: int = 64
     op_libraries: frozenset[str] = frozenset()
     clock_ns: Callable[[], int] = field(default=time.monotonic_ns)
@@ -129,10 +132,13 @@ class OnnxLoader:
                 f"{self.files}: changed while it was loaded: expected {self.id.digest}, read {contents.digest}"
             )
         try:
-            model = OnnxModel(self.id.name, _session(contents, self.settings, self.runtime))
-            operators = {name for _, name in contents.facts.operators}
-            pace = Pace(0 if operators & VALUE_DRIVEN else self.runtime.inline_ns)
+            session = _session(contents, self.settings, self.runtime)
+            by_value = bool({name for _, name in contents.facts.operators} & VALUE_DRIVEN)
+            model = OnnxModel(self.id.name, session, self.runtime.run_limit_s if by_value else 0)
+            pace = Pace(0 if by_value else self.runtime.inline_ns)
             return assemble(self.id, self.settings, model, pace, self.runtime, self.files.warmup)
+        except UnicodeDecodeError as error:
+            raise ModelUnloadable(f"{self.files}: a name in it is not UTF-8: {error.reason}") from error
         except ModelUnloadable as error:
             raise ModelUnloadable(f"{self.files}: {error}") from error
 
@@ -140,8 +146,10 @@ class OnnxLoader:
 class OnnxModel:
     """A session and the names it is run with. Thread-safe: ONNX Runtime's ``run`` is, and releases the GIL."""
 
-    def __init__(self, name: str, session: ort.InferenceSession) -> None:
+    def __init__(self, name: str, session: ort.InferenceSession, limit_s: float = 0) -> None:
+        """``limit_s`` ends a run that takes longer; 0 for no limit."""
         self._name = name
+        self._limit_s = limit_s
         self._session: ort.InferenceSession | None = session
         self.inputs = [_describe(arg) for arg in session.get_inputs()]
         self.outputs = [_describe(arg) for arg in session.get_outputs()]
@@ -155,12 +163,25 @@ class OnnxModel:
 
     def run(self, inputs: Arrays) -> Sequence[Array]:
         """Run once. Raises: ModelFailed; its cause is the runtime's own error."""
-        if self._session is None:
+        session = self._session
+        if session is None:
             raise ModelFailed(f"model '{self._name}' is closed")
+        if not self._limit_s:
+            return self._run(session, inputs, None)
+        options = ort.RunOptions()
+        with TimeLimit(self._limit_s, lambda: setattr(options, "terminate", True)) as limit:
+            try:
+                return self._run(session, inputs, options)
+            except ModelFailed as error:
+                if not limit.passed:
+                    raise
+                raise ModelFailed(f"model '{self._name}' was stopped after {self._limit_s:g} s") from error
+
+    def _run(self, session: ort.InferenceSession, inputs: Arrays, options: ort.RunOptions | None) -> Sequence[Array]:
         try:
             if self._values:
-                return self._run_values(self._session, inputs)
-            outputs: Sequence[Array] = self._session.run(self._wanted, inputs)
+                return self._run_values(session, inputs, options)
+            outputs: Sequence[Array] = session.run(self._wanted, inputs, options)
         except Exception as error:  # the runtime raises a dozen classes of its own
             raise ModelFailed(f"model '{self._name}' failed to run on these inputs") from error
         return outputs
@@ -169,7 +190,9 @@ class OnnxModel:
         """Free the session."""
         self._session = None
 
-    def _run_values(self, session: ort.InferenceSession, inputs: Mapping[str, Array]) -> Sequence[Array]:
+    def _run_values(
+        self, session: ort.InferenceSession, inputs: Mapping[str, Array], options: ort.RunOptions | None
+    ) -> Sequence[Array]:
         """The way for BF16, which numpy lacks: its elements come and go as uint16."""
         feed = {
             name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), BFLOAT16)
@@ -177,7 +200,7 @@ class OnnxModel:
             else ort.OrtValue.ortvalue_from_numpy(array)
             for name, array in inputs.items()
         }
-        return [_array(value) for value in session.run_with_ort_values(self._wanted, feed)]
+        return [_array(value) for value in session.run_with_ort_values(self._wanted, feed, options)]
 
 
 def _array(value: ort.OrtValue) -> Array:
@@ -200,7 +223,9 @@ def _session(contents: Contents, settings: ModelSettings, runtime: OnnxRuntime) 
         names, blobs = list(contents.external), list(contents.external.values())
         options.add_external_initializers_from_files_in_memory(names, blobs, [len(blob) for blob in blobs])
     try:
-        return ort.InferenceSession(contents.model, options, providers=_providers(settings, runtime))
+        providers = _providers(settings, runtime)
+        # Without fallback: it prints to standard output and hides the first error.
+        return ort.InferenceSession(contents.model, options, providers=providers, enable_fallback=0)
     except ModelUnloadable:
         raise
     except Exception as error:  # the runtime raises a dozen classes of its own

@@ -5,7 +5,8 @@ there only when calls of its size were measured to be short. A size is a power o
 even a model of cubic cost varies by 8, which keeps a short run far below the 5 ms that the loop may stand.
 
 What is measured is wall time, so a busy machine makes any run look long. The shortest of the last runs is what
-the model itself takes; the rest is somebody else's.
+the model itself takes; the rest is somebody else's. For the same reason one long run proves nothing: it puts the
+size under watch, and only processor time measured then sends it to threads.
 """
 
 from __future__ import annotations
@@ -32,24 +33,33 @@ class Pace:
         self._stall_ns = max(STALL_NS, limit_ns)
         self._sizes: dict[int, _Runs] = {}
 
-    def note(self, size: int, ns: int) -> None:
-        """A run of inputs of ``size`` took ``ns``.
+    def note(self, size: int, ns: int, cpu_ns: int = 0) -> None:
+        """A run of inputs of ``size`` took ``ns``, and ``cpu_ns`` of processor time if that was measured.
 
-        One that would have stalled the loop sends the next 16 runs of its size to threads, and twice as many each
+        A run that stalled by its own processor time sends the next 16 of its size to threads, and twice as many each
         time it happens again.
         """
         runs = self._sizes.get(size)
         if runs is None:
             runs = self._sizes[size] = _Runs()
         runs.last.append(ns)
-        if ns >= self._stall_ns:
+        if cpu_ns >= self._stall_ns:
             runs.penalty = min(runs.penalty * 2, _LONGEST_PENALTY)
             runs.away = runs.penalty
         elif runs.away:
             runs.away -= 1
-        if runs.away or len(runs.last) < _WINDOW or ns < runs.shortest_ns or runs.age == _WINDOW:
+        if ns >= self._stall_ns:
+            runs.watched = _WINDOW
+        elif runs.watched:
+            runs.watched -= 1
+        if len(runs.last) < _WINDOW or ns < runs.shortest_ns or runs.age == _WINDOW:
             runs.shortest_ns, runs.age = min(runs.last), 0
         runs.age += 1
+
+    def is_watched(self, size: int) -> bool:
+        """Whether processor time should be measured: a run of this size was long a short while ago."""
+        runs = self._sizes.get(size)
+        return runs is not None and runs.watched > 0
 
     def shared(self, size: int) -> None:
         """A call of ``size`` ran together with others, in a thread: that tells nothing of its own time, but it
@@ -70,14 +80,16 @@ class Pace:
 
 
 class _Runs:
-    """The last runs of one size. ``away`` runs must still happen in threads; ``age`` counts since the last look."""
+    """The last runs of one size. ``away`` runs must still happen in threads, ``watched`` ones be measured well;
+    ``age`` counts since the last look."""
 
-    __slots__ = ("age", "away", "last", "penalty", "shortest_ns")
+    __slots__ = ("age", "away", "last", "penalty", "shortest_ns", "watched")
 
     def __init__(self) -> None:
         self.last: deque[int] = deque(maxlen=_WINDOW)
         self.shortest_ns = 0
         self.away = 0
+        self.watched = 0
         self.penalty = _WINDOW // 2
         self.age = 0
 

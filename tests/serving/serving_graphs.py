@@ -77,3 +77,19 @@ def external(location: str) -> bytes:
         [tensor("y", FLOAT, ("N", 4))],
         [weight],
     )
+
+
+def endless() -> bytes:
+    """y = x doubled n times; n is an input, so a caller can ask for a run without end."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["go"]), helper.make_node("Add", ["v", "v"], ["w"])],
+        "body",
+        [tensor("i", TensorProto.INT64, []), tensor("c", TensorProto.BOOL, []), tensor("v", FLOAT, [1])],
+        [tensor("go", TensorProto.BOOL, []), tensor("w", FLOAT, [1])],
+    )
+    return model(
+        [helper.make_node("Loop", ["n", "yes", "x"], ["y"], body=body)],
+        [tensor("n", TensorProto.INT64, []), tensor("x", FLOAT, [1])],
+        [tensor("y", FLOAT, [1])],
+        [numpy_helper.from_array(np.array(True), "yes")],
+    )

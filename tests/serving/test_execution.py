@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from serving_graphs import FLOAT, matmul, model, scale, tensor
+from serving_graphs import FLOAT, endless, matmul, model, scale, tensor
 
-from gateway.errors import DeadlineExceeded
+from gateway.errors import DeadlineExceeded, ModelFailed
 from gateway.serving.model import ModelServable
 from gateway.serving.pace import STALL_NS, Pace, size_of
 from gateway.serving.servable import ValidTensors
@@ -78,6 +78,21 @@ async def test_a_deadline_that_passed_runs_nothing(load: Load) -> None:
     with pytest.raises(DeadlineExceeded):
         await servable.infer(inputs(servable, 4), deadline_ns=time.monotonic_ns() - 1)
     assert servable.statistics(now_ns=0, now_ms=0).execution_count == 0
+
+
+async def test_a_run_without_end_is_stopped_and_the_model_serves_on(load: Load) -> None:
+    servable = load(endless(), run_limit_s=0.3, instances=1)
+
+    def doubled(times: int) -> ValidTensors:
+        n, x = np.array(times, np.int64), np.ones(1, np.float32)
+        tensors = [Tensor(name="n", datatype="INT64", shape=(), data=n.tobytes())]
+        tensors.append(Tensor(name="x", datatype="FP32", shape=(1,), data=x.tobytes()))
+        return servable.signature.validate(tensors)
+
+    with pytest.raises(ModelFailed, match=r"^model 'm' was stopped after 0.3 s$"):
+        await servable.infer(doubled(2**60))
+    answer = await servable.infer(doubled(3))
+    assert np.frombuffer(answer.outputs[0].data, np.float32).tolist() == [8.0]
 
 
 async def lag_beside(servable: ModelServable, width: int, calls: int) -> float:

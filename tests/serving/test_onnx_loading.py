@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -158,3 +160,23 @@ def test_a_warm_up_that_fails_refuses_the_version(load: Load, tmp_path: Path) ->
     (tmp_path / "m" / "warmup").mkdir()
     with pytest.raises(ModelUnloadable, match="outside the model's directory"):
         load(identity(), warmup("file", file="../../secret"))
+
+
+def test_names_that_are_not_text_are_refused_without_a_word_on_standard_output(
+    load: Load, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = identity().replace(b"\x01x", b"\x01\xff")
+    with pytest.raises(ModelUnloadable, match="not UTF-8"):
+        load(data)
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_files_are_refused_or_served_and_nothing_else(load: Load, seed: int) -> None:
+    random = Random(seed)
+    for _ in range(60):
+        damaged = bytearray(random.choice([scale(2), identity(), mixing(), not_a_batch(), classifier(False)]))
+        for _ in range(random.choice([1, 2, 8])):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        with contextlib.suppress(ModelUnloadable):
+            load(bytes(damaged), run_limit_s=1)

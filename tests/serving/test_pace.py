@@ -41,12 +41,24 @@ def test_a_model_that_became_slow_is_found_within_the_window() -> None:
     assert pace.expected_ns(8) == SHORT_NS * 2
 
 
-def test_a_stall_sends_runs_away_for_a_while_and_longer_each_time() -> None:
+def test_a_long_wall_time_alone_proves_nothing_but_puts_the_size_under_watch() -> None:
+    pace = Pace()
+    pace.note(8, 20_000)
+    assert not pace.is_watched(8)
+    pace.note(8, STALL_NS)
+    assert pace.is_short(8)
+    for _ in range(16):
+        assert pace.is_watched(8)
+        pace.note(8, 20_000, 20_000)
+    assert not pace.is_watched(8)
+
+
+def test_a_stall_in_processor_time_sends_runs_away_and_longer_each_time() -> None:
     pace = Pace()
     absences = []
     for _ in range(4):
         pace.note(8, 20_000)
-        pace.note(8, STALL_NS)
+        pace.note(8, STALL_NS, STALL_NS)
         away = 0
         while not pace.is_short(8):
             pace.note(8, 20_000)
@@ -58,7 +70,7 @@ def test_a_stall_sends_runs_away_for_a_while_and_longer_each_time() -> None:
 def test_runs_shared_with_others_count_as_time_spent_away() -> None:
     pace = Pace()
     pace.note(8, 20_000)
-    pace.note(8, STALL_NS)
+    pace.note(8, STALL_NS, STALL_NS)
     for _ in range(15):
         pace.shared(8)
         assert not pace.is_short(8)
