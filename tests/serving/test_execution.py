@@ -69,7 +69,7 @@ def test_the_pace_follows_what_it_measures_and_forgives_one_interruption() -> No
     for _ in range(60):
         pace.note(7, 10_000)
     assert pace.is_short(7)
-    pace.note(7, STALL_NS)
+    pace.note(7, STALL_NS, STALL_NS)
     assert not pace.is_short(7)
 
 
