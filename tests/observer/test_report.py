@@ -53,13 +53,11 @@ def document(usage: dict[Key, Sums], check: Reconciliation = EXACT) -> str:
 names = st.text(max_size=12)
 
 
-@given(
-    st.dictionaries(
-        st.builds(Key, st.integers(0, 200).map(lambda n: n * HOUR_US), names, names, names, names),
-        st.builds(Sums, requests=st.integers(0, 9), denied=st.integers(0, 9), rows=st.integers(0, 10**12)),
-        max_size=12,
-    )
-)
+keys = st.builds(Key, st.integers(0, 200).map(lambda n: n * HOUR_US), names, names, names, names)
+counts = st.builds(Sums, requests=st.integers(0, 9), denied=st.integers(0, 9), rows=st.integers(0, 10**12))
+
+
+@given(st.dictionaries(keys, counts, max_size=12))
 def test_any_names_make_a_balanced_document_without_scripts(usage: dict[Key, Sums]) -> None:
     parsed = Balance(document(usage))
     assert parsed.open == []
@@ -85,7 +83,12 @@ def test_the_plots_add_up_to_the_rows() -> None:
 
 def test_more_than_three_days_are_drawn_by_day() -> None:
     usage = {Key(day * 24 * HOUR_US, "t", "p", "m", "1"): Sums(requests=1) for day in range(5)}
-    assert "01-05" in document(usage)
+    assert "1970-01-05" in document(usage)
+
+
+def test_a_clock_that_was_wrong_by_decades_makes_no_endless_plot() -> None:
+    usage = {Key(hour * HOUR_US, "t", "p", "m", "1"): Sums(requests=1) for hour in (0, 500_000)}
+    assert len(document(usage)) < 100_000
 
 
 def test_what_does_not_reconcile_is_said_in_red() -> None:
