@@ -205,6 +205,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     slice: bytes = b""
 
     @property
+    def permits(self) -> bool:
+        """Whether the call may go on: an allow, or a denial that an exception in force turned into a warning."""
+        return self.allow is True or self.effect == "warned"
+
+    @property
     def codes(self) -> tuple[str, ...]:
         """The codes of the reasons that deny."""
         return tuple(r.code for r in self.reasons if r.severity == "deny")

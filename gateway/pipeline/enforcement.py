@@ -82,7 +82,7 @@ class Enforcement:
         )
         decision = draft.decision = await self._decisions.decide(query)
         draft.stage = "enforce"
-        duties = merge(decision.obligations) if decision.allow else Duties()
+        duties = merge(decision.obligations) if decision.permits else Duties()
         if duties.route:
             self._reroute(draft, duties.route)
             decision = draft.decision
@@ -106,7 +106,7 @@ class Enforcement:
                 requested=ref.name,
                 requested_version=ref.version,
             )
-            if (await self._decisions.decide(query)).allow:
+            if (await self._decisions.decide(query)).permits:
                 seen.append(ref)
         return frozenset(seen)
 

@@ -78,8 +78,9 @@ class DecisionPoint(Protocol):
 def enforce(decision: Decision) -> Permit:
     """The permit that ``decision`` gives, for exactly the servable it was made about.
 
+    A denial whose effect is ``warned`` (see ``modes``) permits too; the record keeps both.
     Raises: PermissionDenied with the reasons' codes.
     """
-    if decision.allow is not True:
+    if not decision.permits:
         raise PermissionDenied(decision.codes or ("denied",), decision.id)
     return Permit(decision.servable, decision)
