@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
 import msgspec
 
 from gateway.ledger.record import Record
 from gateway.policy import slices
 from gateway.policy.bundle import Bundle
+from gateway.policy.comparison import ChangeKind, compare
 from gateway.policy.input import encode
 from gateway.policy.interpreter import Interpreter
-from gateway.policy.obligations import kind
 from gateway.policy.verdict import Verdict, failed, read
-
-ChangeKind: TypeAlias = Literal["deny_to_allow", "allow_to_deny", "obligations", "reasons"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +112,8 @@ def _decide(engine: Interpreter, candidate: Bundle, kept: bytes) -> Verdict | st
 
 
 def _compare(record: Record, verdict: Verdict) -> Changed | None:
-    codes = {reason.code for reason in verdict.reasons if reason.severity == "deny"}
-    types = {kind(obligation) for obligation in verdict.obligations}
-    before_codes, before_types = set(record.reasons), set(record.obligations)
-    if record.allow and not verdict.allow:
-        return _changed(record, "allow_to_deny", codes)
-    if not record.allow and verdict.allow:
-        return _changed(record, "deny_to_allow", before_codes)
-    if verdict.allow and types != before_types:
-        return _changed(record, "obligations", types ^ before_types)
-    if not verdict.allow and codes != before_codes:
-        return _changed(record, "reasons", codes ^ before_codes)
-    return None
-
-
-def _changed(record: Record, how: ChangeKind, checks: set[str]) -> Changed:
-    return Changed(
-        how,
-        record.prediction_id,
-        record.decision_id,
-        record.tenant,
-        record.model or record.asked,
-        tuple(sorted(checks)),
-    )
+    change = compare(record.allow, record.reasons, record.obligations, verdict)
+    if change is None:
+        return None
+    model = record.model or record.asked
+    return Changed(change[0], record.prediction_id, record.decision_id, record.tenant, model, change[1])

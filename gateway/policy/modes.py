@@ -1,0 +1,108 @@
+"""Enforce, warn: what a denial does. The record always holds the true decision and, apart from it, the effect.
+
+There is no switch that turns enforcement off. An exception names a reason, may be narrowed to a tenant or a model, has
+an owner and an end; after its end it enforces. Errors, undefined decisions and anything that is not a denial by the
+policy's own named reasons are never softened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from gateway.policy.obligations import Header
+from gateway.policy.pdp import DecisionPoint, Query
+from gateway.types import Decision
+
+Mode: TypeAlias = Literal["enforce", "warn"]
+_OF_GATEKEEPER: dict[str, Mode] = {"deny": "enforce", "dryrun": "warn"}
+
+FIXED = frozenset(
+    {
+        "policy_undefined",
+        "policy_error",
+        "invalid_decision",
+        "unknown_obligation",
+        "obligation_conflict",
+        "contradictory_decision",
+        "cache_mismatch",
+    }
+)
+"""Denials that the gateway states itself: nothing was decided, so nothing can be excused."""
+
+
+class ModeEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One exception: denials with ``reason`` only warn, for ``tenant`` and ``model`` ("" for all), before ``until_us``
+    (microseconds since 1970). Gatekeeper's words ``deny`` and ``dryrun`` mean enforce and warn."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1)]
+    mode: Literal["enforce", "warn", "deny", "dryrun"]
+    owner: Annotated[str, msgspec.Meta(min_length=1)]
+    until_us: Annotated[int, msgspec.Meta(gt=0)]
+    tenant: str = ""
+    model: str = ""
+
+    def __post_init__(self) -> None:
+        if self.reason in FIXED:
+            raise ValueError(f"{self.reason} is the gateway's own denial and cannot be softened")
+
+    @property
+    def warns(self) -> bool:
+        """Whether this entry softens."""
+        return _OF_GATEKEEPER.get(self.mode, self.mode) == "warn"
+
+    def covers(self, code: str, tenant: str, model: str, now_us: int) -> bool:
+        """Whether this entry is about a denial with ``code`` now. The end itself is no longer covered."""
+        return (
+            self.reason == code and self.tenant in ("", tenant) and self.model in ("", model) and now_us < self.until_us
+        )
+
+
+class ModedPoint:
+    """A decision point whose denials only warn where every reason has an exception in force.
+
+    Such a decision stays a denial, with its reasons and obligations; its effect is ``warned``, for which ``enforce``
+    gives a permit, and the caller gets the codes in ``x-policy-warning``. The narrowest entry wins: tenant and model,
+    then either, then neither.
+    """
+
+    def __init__(self, point: DecisionPoint, entries: Iterable[ModeEntry]) -> None:
+        self._point = point
+        self._entries = tuple(sorted(entries, key=lambda e: (not e.tenant) + (not e.model)))
+
+    @property
+    def revision(self) -> str:
+        """Names the policy bundle in force."""
+        return self._point.revision
+
+    def in_force(self, now_us: int) -> tuple[ModeEntry, ...]:
+        """Entries that soften now: what startup logs, metrics and the console must show."""
+        return tuple(entry for entry in self._entries if entry.warns and now_us < entry.until_us)
+
+    async def decide(self, query: Query) -> Decision:
+        """The decision, softened where an exception covers all of it. Raises: what the point raises."""
+        decision = await self._point.decide(query)
+        if decision.allow or not self._entries or not self._softens(decision, query):
+            return decision
+        return soften(decision)
+
+    def _softens(self, decision: Decision, query: Query) -> bool:
+        codes = decision.codes
+        return bool(codes) and all(self._warns(code, query) for code in codes)
+
+    def _warns(self, code: str, query: Query) -> bool:
+        tenant = query.principal.tenant
+        model = query.model.id.name if query.model is not None else ""
+        now_us = query.context.received_us
+        for entry in self._entries:
+            if entry.covers(code, tenant, model, now_us):
+                return entry.warns
+        return False
+
+
+def soften(decision: Decision) -> Decision:
+    """The same denial with the effect ``warned``; its codes travel to the caller as an obligation."""
+    warning = Header(name="x-policy-warning", value=",".join(decision.codes)[:1024])
+    return msgspec.structs.replace(decision, effect="warned", obligations=(*decision.obligations, warning))

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from gateway.errors import PermissionDenied
+from gateway.policy.bundle import Bundle
+from gateway.policy.files import Files
+from gateway.policy.modes import FIXED, ModedPoint, ModeEntry
+from gateway.policy.obligations import merge
+from gateway.policy.pdp import Query, enforce
+from gateway.policy.regorus import EmbeddedPoint
+from gateway.policy.schema import Gateway
+from gateway.policy.shadow import Shadow
+
+MakeQuery = Callable[..., Query]
+NOW_US = 1_795_000_000_000_000
+
+
+def entry(reason: str = "batch", **changes: object) -> ModeEntry:
+    stated = {"reason": reason, "mode": "warn", "owner": "ann", "until_us": NOW_US + 1, **changes}
+    return msgspec.convert(stated, ModeEntry)
+
+
+@pytest.fixture
+def point(shipped: Bundle) -> EmbeddedPoint:
+    return EmbeddedPoint(shipped, gateway=Gateway())
+
+
+async def test_warn_serves_and_the_evidence_still_says_deny(point: EmbeddedPoint, make_query: MakeQuery) -> None:
+    moded = ModedPoint(point, [entry()])
+    decision = await moded.decide(make_query(model="breast-cancer", shapes=((33, 10),)))
+    assert (decision.allow, decision.effect, decision.codes) == (False, "warned", ("batch",))
+    assert enforce(decision).servable == decision.servable
+    duties = merge(decision.obligations)
+    assert duties.mask == {"probabilities": "zero"}
+    assert duties.headers == (("x-policy-warning", "batch"),)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [],
+        [entry(until_us=NOW_US)],
+        [entry("network")],
+        [entry(tenant="research")],
+        [entry(model="digits")],
+        [entry(mode="enforce")],
+        [entry(mode="deny")],
+        [entry(), entry(tenant="clinic", mode="enforce")],
+    ],
+)
+async def test_everything_else_enforces(point: EmbeddedPoint, make_query: MakeQuery, entries: list[ModeEntry]) -> None:
+    decision = await ModedPoint(point, entries).decide(make_query(shapes=((33, 10),)))
+    assert (decision.allow, decision.effect) == (False, "enforced")
+    with pytest.raises(PermissionDenied):
+        enforce(decision)
+
+
+async def test_every_reason_needs_its_own_exception(point: EmbeddedPoint, make_query: MakeQuery) -> None:
+    query = make_query(shapes=((33, 10),), peer="8.8.8.8")
+    assert (await ModedPoint(point, [entry()]).decide(query)).effect == "enforced"
+    assert (await ModedPoint(point, [entry(), entry("network", mode="dryrun")]).decide(query)).effect == "warned"
+
+
+async def test_a_narrow_exception_wins_over_a_wide_one(point: EmbeddedPoint, make_query: MakeQuery) -> None:
+    entries = [entry(mode="enforce"), entry(tenant="clinic", model="diabetes")]
+    assert (await ModedPoint(point, entries).decide(make_query(shapes=((33, 10),)))).effect == "warned"
+    assert ModedPoint(point, entries).in_force(NOW_US) == (entries[1],)
+    assert ModedPoint(point, entries).in_force(NOW_US + 1) == ()
+
+
+@pytest.mark.parametrize("reason", sorted(FIXED))
+def test_the_gateways_own_denials_cannot_be_named(reason: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match="cannot be softened"):
+        entry(reason)
+
+
+def test_an_exception_without_owner_or_end_is_none() -> None:
+    for missing in ("owner", "until_us"):
+        stated = {"reason": "batch", "mode": "warn", "owner": "ann", "until_us": 1}
+        del stated[missing]
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(stated, ModeEntry)
+
+
+def changed(shipped: Bundle, old: str, new: str) -> Bundle:
+    assert old in shipped.data
+    files = Files(modules=dict(shipped.modules), data=msgspec.json.decode(shipped.data.replace(old, new)))
+    return Bundle.linted(files)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_shadow_counts_what_would_change(point: EmbeddedPoint, shipped: Bundle, make_query: MakeQuery) -> None:
+    candidate = changed(shipped, '"max_batch":32', '"max_batch":4')
+    shadow = Shadow(point, candidate, gateway=Gateway())
+    await shadow.open()
+    try:
+        first = await shadow.decide(make_query())
+        await shadow.decide(make_query(shapes=((2, 10),)))
+        await shadow.decide(make_query(tenant="guest"))
+        assert first.allow is True
+        assert shadow.revision == point.revision
+        await until(lambda: shadow.report.compared == 3)
+    finally:
+        await shadow.close()
+    assert dict(shadow.report.changes) == {"allow_to_deny": 1}
+    assert [(e.id, e.kind, e.checks) for e in shadow.report.examples] == [(first.id, "allow_to_deny", ("batch",))]
+    assert shadow.report.coverage == 1.0
+
+
+async def test_a_shadow_that_dies_changes_no_answer(
+    point: EmbeddedPoint, shipped: Bundle, make_query: MakeQuery
+) -> None:
+    broken = Bundle(modules={"p.rego": "package x\n\ny if {"}, data="{}", digest="0" * 64)
+    shadow = Shadow(point, broken, gateway=Gateway(), queue=5)
+    await shadow.open()
+    try:
+        for _ in range(200):
+            assert (await shadow.decide(make_query())).allow is True
+            await asyncio.sleep(0)
+        assert shadow._process is not None
+        await shadow._process.wait()
+        for _ in range(200):
+            assert (await shadow.decide(make_query())).allow is True
+    finally:
+        await shadow.close()
+    assert shadow.report.compared == 0
+    assert shadow.report.seen == 400
+    assert shadow.report.dropped > 0
+
+
+async def test_sampling_nothing_sends_nothing(point: EmbeddedPoint, shipped: Bundle, make_query: MakeQuery) -> None:
+    shadow = Shadow(point, shipped, gateway=Gateway(), share=0.0)
+    assert (await shadow.decide(make_query())).allow is True
+    assert (shadow.report.seen, shadow.report.dropped, shadow.report.coverage) == (1, 0, 0.0)
