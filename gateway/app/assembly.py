@@ -15,6 +15,7 @@ from gateway.app.statistics import StatisticsBoard
 from gateway.config import Config
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.chain import Chain
+from gateway.identity.refusals import RefusalLog
 from gateway.identity.trusted import Trusted
 from gateway.ledger.commitment import Salts
 from gateway.ledger.shard import ShardLedger
@@ -26,8 +27,10 @@ from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
 from gateway.rpc.context import Clocks
+from gateway.rpc.log_settings import LogSettings
 from gateway.rpc.service import methods
 from gateway.rpc.shared_regions import SharedRegions
+from gateway.rpc.trace_settings import TraceSettings
 from gateway.transport.seam import Methods
 
 
@@ -47,6 +50,8 @@ class Parts:
     admission: Admission
     statistics: StatisticsBoard
     memory: SharedRegions | None
+    logs: LogSettings
+    traces: TraceSettings
 
 
 def recorder(have: Parts) -> Recorder:
@@ -65,7 +70,7 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
     """The method table over the whole pipeline. ``ready`` says whether this worker can serve."""
     config, manager = have.config, have.models.manager
     enforcement = Enforcement(
-        authenticator=have.chain,
+        authenticator=RefusalLog(have.chain, clock_s),
         models=manager,
         decisions=have.policies.point,
         clock_ns=clock_ns,
@@ -91,6 +96,8 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
         memory=have.memory,
         control=have.models.control,
         statistics=have.statistics.counted,
+        logs=have.logs,
+        traces=have.traces,
         public_health=config.server.public_health,
         reflection=config.server.reflection,
     )

@@ -17,7 +17,7 @@ class RefusalLog:
     with how many there were in between. The records have each of them; whoever guesses keys cannot fill the log.
     """
 
-    def __init__(self, inner: Authenticator, clock_s: Callable[[], float], *, every_s: float = 10.0) -> None:
+    def __init__(self, inner: Authenticator, clock_s: Callable[[], float], *, every_s: float = 15.0) -> None:
         self._inner = inner
         self._clock_s = clock_s
         self._every_s = every_s
@@ -38,4 +38,5 @@ class RefusalLog:
             self._logged[error.kind] = (last_s, more + 1)
             return
         self._logged[error.kind] = (now, 0)
-        _log.warning("identity.refused", extra={"cause": error.cause, "more": more})
+        # The kind is in the event's name: the log thins out events that repeat, and must not take two kinds for one.
+        _log.warning(f"identity.refused.{error.kind}", extra={"cause": error.cause, "more": more})

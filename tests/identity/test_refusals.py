@@ -42,8 +42,8 @@ async def test_each_cause_is_logged_at_once_and_then_counted(caplog: pytest.LogC
         now = 50.0  # a clock set back does not silence the log
         await refuse("api_key_expired: fourth")
     assert [(r.message, r.cause, r.more) for r in caplog.records] == [
-        ("identity.refused", "api_key_expired: 0123abcd", 0),
-        ("identity.refused", "jwt_audience", 0),
-        ("identity.refused", "api_key_expired: third", 500),
-        ("identity.refused", "api_key_expired: fourth", 0),
+        ("identity.refused.api_key_expired", "api_key_expired: 0123abcd", 0),
+        ("identity.refused.jwt_audience", "jwt_audience", 0),
+        ("identity.refused.api_key_expired", "api_key_expired: third", 500),
+        ("identity.refused.api_key_expired", "api_key_expired: fourth", 0),
     ]

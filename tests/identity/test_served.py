@@ -152,16 +152,20 @@ def test_each_credential_proves_its_holder_and_the_ledger_says_whom(
     (served.folder / "trust.toml").write_text("")
     served.running.process.send_signal(signal.SIGHUP)
     end = time.monotonic() + 10
-    while served.ask(good) == ok:
+    while (status := served.ask(good)) == ok:
         assert time.monotonic() < end, served.running.said()
         time.sleep(0.1)
 
+    assert status == no
     assert served.running.stop() == 0
     rows = [row for row in served.running.export() if row["action"] == "metadata:server_metadata"]
     assert [row["principal"] for row in rows][:4] == ["scorer", "alice", "batch", "batch"]
     assert {row["tenant"] for row in rows[:4]} == {"clinic"}
-    assert {row["outcome"] for row in rows[4:10]} == {"unauthenticated"}
-    assert "scorer" not in {row["principal"] for row in rows[4:10]}
+    refused = ["no_credential", "api_key_unknown", "jwt_signature", "jwt_signature", "jwt_expired"]
+    refused.append("certificate_not_mapped")
+    assert [(row["outcome"], row["reasons"]) for row in rows[4:10]] == [("unauthenticated", [r]) for r in refused]
+    for reason in (*refused, "bearer_token_not_accepted"):
+        assert f'"event": "identity.refused.{reason}"' in served.running.said()
     everything = b"".join(path.read_bytes() for path in served.folder.rglob("*") if path.is_file())
     for secret in (key[1], good[1].rsplit(".", 1)[1], forged[1].rsplit(".", 1)[1]):
         assert secret.encode() not in everything
