@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway.policy.input import size_of
 from gateway.policy.obligations import Limit
 from gateway.types import Call, Tensor
 
@@ -32,4 +33,4 @@ def response_defect(limit: Limit, outputs: Sequence[Tensor]) -> str:
 
 
 def _size(tensors: Sequence[Tensor]) -> int:
-    return sum(len(tensor.data) for tensor in tensors)
+    return sum(map(size_of, tensors))

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from math import prod
 
+from gateway.policy.input import size_of
 from gateway.policy.obligations import MaskWith
 from gateway.serving.datatypes import join_elements, split_elements
 from gateway.serving.spec import TensorSpec
@@ -61,7 +62,7 @@ def _hide(tensor: Tensor, how: MaskWith, key: bytes) -> Tensor:
     elif tensor.datatype == "BYTES":
         data = join_elements([b""] * prod(tensor.shape))  # the strings' lengths would tell of them too
     else:
-        data = bytes(len(tensor.data))
+        data = bytes(size_of(tensor))
     return Tensor(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape, data=data)
 
 

@@ -19,7 +19,13 @@ from gateway.identity.api_keys import ApiKeys
 from gateway.identity.chain import Chain
 from gateway.identity.jwt import JwtTokens
 from gateway.identity.key_file import KeyFile
-from gateway.types import Credentials
+from gateway.policy.input import document
+from gateway.policy.pdp import Query
+from gateway.policy.schema import Gateway
+from gateway.rpc.actions import INFER
+from gateway.rpc.context import Clocks, context
+from gateway.transport.seam import Head
+from gateway.types import Call, Credentials, ModelRef, Principal
 
 SECRET = st.text(st.characters(codec="utf-8", exclude_characters=" "), max_size=80).map("Zq9Xw7-Kp3v8".__add__)
 SHAPE = st.sampled_from(
@@ -103,6 +109,22 @@ async def test_a_good_key_is_nowhere_in_memory_of_the_keys_nor_in_logs(
     dumped = [repr(keys.__dict__), repr(principal), msgspec.json.encode(principal).decode()]
     dumped += [caplog.text, *(repr(vars(record)) for record in caplog.records)]
     for visible in dumped:
+        assert secret not in visible
+
+
+def test_policy_and_whoever_prints_a_call_see_no_credential() -> None:
+    secret = "Zq9Xw7-Kp3v8"
+    head = Head(
+        method="inference.GRPCInferenceService/ModelInfer",
+        metadata=(("authorization", f"Bearer {secret}".encode()), ("x-api-key", secret.encode())),
+        certificate=secret.encode(),
+    )
+    asked = context(head, INFER, Clocks(us=lambda: 1, ns=lambda: 1), allowed=frozenset({"authorization", "x-api-key"}))
+    who = Principal(id="a", kind="user", tenant="t", auth="jwt", credential="kid")
+    call = Call(context=asked, model=ModelRef("m"))
+    query = Query(principal=who, context=asked, call=call)
+    asked_of_policy = msgspec.json.encode(document(query, Gateway(instance="gw", version="1")))
+    for visible in (repr(asked), repr(call), repr(query), asked_of_policy.decode()):
         assert secret not in visible
 
 

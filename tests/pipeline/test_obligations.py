@@ -138,6 +138,17 @@ def test_a_limit_met_exactly_admits(desk: Desk) -> None:
     assert desk.after(Limit(max_response_bytes=15)) == OUTPUTS
 
 
+def test_bytes_are_counted_as_bytes_whatever_the_view_counts(desk: Desk) -> None:
+    floats = Tensor(name="x", datatype="FP32", shape=(4,), data=memoryview(bytes(16)).cast("f"))
+    assert len(floats.data) == 4
+    viewed = msgspec.structs.replace(call(size=1), inputs=(floats,))
+    with pytest.raises(PermissionDenied, match="16 bytes, at most 15"):
+        desk.before(Limit(max_bytes=15), call=viewed)
+    bound = merge((MaskOutputs(names=("x",), how="zero"),))
+    (zeroed,) = desk.obligations.after((floats,), DECISION, bound)
+    assert zeroed.data == bytes(16)
+
+
 def test_bytes_that_came_through_shared_memory_count(desk: Desk) -> None:
     with pytest.raises(PermissionDenied, match="16 bytes, at most 15"):
         desk.before(Limit(max_bytes=15), call=call(size=1))
