@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from gateway.transport.h2.connection import Connection
 from gateway.transport.h2.shared import Shared
+from gateway.transport.listen import bind
 from gateway.transport.seam import Limits, Methods
 from gateway.transport.tls import ServerTls
 from gateway.transport.watchdog import Watchdog
@@ -39,7 +40,7 @@ class H2Transport:
         self._compress_min_bytes = compress_min_bytes
         self._tls = tls
         self._clock_ns = clock_ns
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._watchdog = Watchdog(self._look, _TICK_S)
         self._live: set[Connection] = set()
         self._ticks = 0
@@ -47,24 +48,29 @@ class H2Transport:
 
     async def start(self, methods: Methods, *, host: str, port: int) -> int:
         shared = Shared(methods, self._limits, compress_min_bytes=self._compress_min_bytes, clock_ns=self._clock_ns)
-        server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(shared, self._live),
-            host,
-            port,
-            reuse_port=True,
-            backlog=_BACKLOG,
-            ssl=self._tls.context() if self._tls else None,
-            ssl_handshake_timeout=(self._limits.handshake_s or None) if self._tls else None,
-        )
-        self._shared, self._server = shared, server
+        context = self._tls.context() if self._tls else None
+        sockets = bind(host, port)
+        port = int(sockets[0].getsockname()[1])
+        loop = asyncio.get_running_loop()
+        for sock in sockets:
+            server = await loop.create_server(
+                lambda: Connection(shared, self._live),
+                sock=sock,
+                backlog=_BACKLOG,
+                ssl=context,
+                ssl_handshake_timeout=(self._limits.handshake_s or None) if context else None,
+            )
+            self._servers.append(server)
+        self._shared = shared
         self._watchdog.start()
-        return int(server.sockets[0].getsockname()[1])
+        return port
 
     async def drain(self, *, grace_s: float) -> None:
-        if self._server is None:
+        if not self._servers:
             return
-        server, self._server = self._server, None
-        server.close()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
         for connection in tuple(self._live):
             connection.drain(grace_s)
         await self._emptied(grace_s)
