@@ -1,4 +1,5 @@
-"""Batching while busy: an idle instance runs at once; what arrives while all are busy becomes the next batch.
+"""Batching while busy: an idle instance runs what arrived in this turn of the loop; what arrives while all are busy
+becomes the next batch.
 
 Load makes the batches, no timer does. Everything but the run itself happens on the event loop.
 """
@@ -77,6 +78,7 @@ class Batcher:
         self._queue: BatchQueue[Future] = BatchQueue(rule)
         self._idle = limits.instances
         self._alarm: asyncio.TimerHandle | None = None
+        self._roused = False
 
     def __len__(self) -> int:
         """Calls that wait."""
@@ -93,7 +95,10 @@ class Batcher:
         loop = asyncio.get_running_loop()
         call: Call = Waiting(loop.create_future(), inputs, rows, now, self._expiry(now, deadline_ns))
         self._queue.push(call)
-        self._dispatch()
+        if self._idle and not self._roused:
+            # Not this instant: what arrives in the same turn of the loop shares the run.
+            self._roused = True
+            loop.call_soon(self._dispatch)
         try:
             return await call.caller
         except asyncio.CancelledError:
@@ -116,6 +121,7 @@ class Batcher:
 
     def _dispatch(self) -> None:
         """Give every idle instance the next batch; if one still waits to grow, come back when it is due."""
+        self._roused = False
         now = self._clock_ns()
         for late in self._queue.expire(now):
             self._statistics.failed("REJECTED", now - late.since_ns)

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.errors import FailedPrecondition, InvalidInput, NothingToLoad, Unavailable
 from gateway.serving.desired import Desired, Load
-from gateway.serving.manager import Manager
+from gateway.serving.manager import Manager, ModelStatus
 from gateway.serving.settings import ModelSettings
 from gateway.serving.version_policy import State
 from gateway.shared_file import SharedFile
@@ -112,9 +112,12 @@ class RepositoryControl:
                 return
             await self._manager.refresh()
             await self._manager.converged()
+            while self._manager.pending():  # what is wanted again while it drains is loaded after that
+                await asyncio.sleep(_LOOK_S)  # rare, and the manager has no event for it
+                await self._manager.converged()
             failures: dict[str, str] = {}
             for row in self._manager.index():
-                if row.state is State.UNAVAILABLE and row.reason != "unloaded":
+                if _failed(row):
                     text = f"version {row.version} is at UNAVAILABLE state: {row.reason};"
                     failures[row.name] = f"{failures.get(row.name, '')} {text}".strip()
             self._write(_Applied(self._epoch, serial, failures))
@@ -194,3 +197,7 @@ class RepositoryControl:
         except (OSError, msgspec.DecodeError):
             return None
         return applied if applied.epoch == self._epoch else None
+
+
+def _failed(row: ModelStatus) -> bool:
+    return row.state is State.UNAVAILABLE and row.reason != "unloaded"

@@ -101,6 +101,10 @@ class Manager:
         """Whether every version that should serve does."""
         return self._roster.all_ready()
 
+    def pending(self) -> bool:
+        """Whether some version that should serve neither does nor has failed: it loads, or still drains."""
+        return self._roster.pending()
+
     def index(self) -> list[ModelStatus]:
         """Every version known, by name, then by number."""
         return self._roster.index()

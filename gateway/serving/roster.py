@@ -89,6 +89,11 @@ class Roster:
         slots = [slot for model in self._models.values() for slot in model.slots.values() if slot.aspired]
         return all(slot.state is State.READY for slot in slots)
 
+    def pending(self) -> bool:
+        """Whether some version that should serve neither does nor has failed: it loads, or still drains."""
+        slots = [slot for model in self._models.values() for slot in model.slots.values() if slot.aspired]
+        return any(slot.state in (State.NEW, State.LOADING, State.UNLOADING) for slot in slots)
+
     def index(self) -> list[ModelStatus]:
         """Every version known, by name, then by number; the one that serves before one that replaces it."""
         rows = [

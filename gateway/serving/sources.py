@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -209,7 +210,8 @@ class DirectorySource:
 
     def _loader(self, name: str, version: str, files: VersionFiles, settings: ModelSettings) -> Loader:
         try:
-            return self._make(ServableId(name, version, self._digest(files)), files, settings)
+            id_ = ServableId(name, version, self._digest(files), _config_digest(settings))
+            return self._make(id_, files, settings)
         except (ModelUnloadable, OSError) as error:
             return Unloadable(ServableId(name, version, ""), str(error))
 
@@ -219,6 +221,10 @@ class DirectorySource:
         if known is None or known[0] != stamp:
             known = self._digests[files.path] = (stamp, files.read().digest)
         return known[1]
+
+
+def _config_digest(settings: ModelSettings) -> str:
+    return hashlib.sha256(settings.given).hexdigest() if settings.given else ""
 
 
 def select(policy: VersionPolicy, versions: Sequence[int]) -> list[int]:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from serving_fakes import settle
 
 from gateway.errors import DeadlineExceeded, ModelFailed, Overloaded, Unavailable
 from gateway.serving.batch_queue import Rule
@@ -63,7 +64,7 @@ class Bench:
     async def busy(self) -> asyncio.Task[Share]:
         """Occupy the one instance."""
         first = self.call(100)
-        await asyncio.sleep(0)
+        await settle()
         return first
 
     def snapshot(self):  # type: ignore[no-untyped-def]
@@ -80,7 +81,7 @@ async def test_an_idle_instance_runs_at_once_and_what_arrives_meanwhile_runs_tog
     bench = Bench(executor)
     first = await bench.busy()
     others = [bench.call(1), bench.call(2, 3), bench.call(4)]
-    await asyncio.sleep(0)
+    await settle()
     assert len(bench.batcher) == 3
     bench.model.gate.set()
     shares = await asyncio.gather(first, *others)
@@ -93,7 +94,7 @@ async def test_a_batch_never_exceeds_its_limit_and_no_call_is_split(executor: Th
     bench = Bench(executor, Rule(4))
     first = await bench.busy()
     others = [bench.call(1, 2, 3), bench.call(4, 5), bench.call(6)]
-    await asyncio.sleep(0)
+    await settle()
     bench.model.gate.set()
     shares = await asyncio.gather(first, *others)
     assert bench.model.batches == [1, 3, 3]
@@ -104,9 +105,9 @@ async def test_a_caller_who_left_is_not_run(executor: ThreadPoolExecutor) -> Non
     bench = Bench(executor)
     first = await bench.busy()
     gone, stays = bench.call(1), bench.call(2)
-    await asyncio.sleep(0)
+    await settle()
     gone.cancel()
-    await asyncio.sleep(0)
+    await settle()
     assert len(bench.batcher) == 1
     bench.model.gate.set()
     await asyncio.gather(first, stays)
@@ -137,7 +138,7 @@ async def test_one_bad_input_fails_its_own_call_only(executor: ThreadPoolExecuto
     bench = Bench(executor)
     first = await bench.busy()
     good, bad, also_good = bench.call(1), bench.call(-1), bench.call(3)
-    await asyncio.sleep(0)
+    await settle()
     bench.model.gate.set()
     await first
     assert values(await good) == [2]
@@ -150,12 +151,12 @@ async def test_one_bad_input_fails_its_own_call_only(executor: ThreadPoolExecuto
 async def test_a_full_queue_refuses_at_once(executor: ThreadPoolExecutor) -> None:
     bench = Bench(executor, max_queue=1)
     calls = [await bench.busy(), bench.call(1)]
-    await asyncio.sleep(0)
+    await settle()
     with pytest.raises(Overloaded, match="1 calls wait for model 'm'"):
         await bench.call(2)
     configured = Bench(executor, configured_queue=1)
     calls += [await configured.busy(), configured.call(1)]
-    await asyncio.sleep(0)
+    await settle()
     with pytest.raises(Unavailable, match="Exceeds maximum queue size"):
         await configured.call(2)
     bench.model.gate.set()
@@ -165,12 +166,19 @@ async def test_a_full_queue_refuses_at_once(executor: ThreadPoolExecutor) -> Non
 
 async def test_instances_run_side_by_side(executor: ThreadPoolExecutor) -> None:
     bench = Bench(executor, instances=2)
-    calls = [bench.call(1), bench.call(2)]
-    await asyncio.sleep(0)
+    calls = [await bench.busy(), bench.call(2)]
+    await settle()
     assert len(bench.batcher) == 0
     bench.model.gate.set()
     await asyncio.gather(*calls)
     assert bench.model.batches == [1, 1]
+
+
+async def test_what_arrives_in_one_turn_of_the_loop_shares_a_run_even_when_idle(executor: ThreadPoolExecutor) -> None:
+    bench = Bench(executor)
+    bench.model.gate.set()
+    await asyncio.gather(bench.call(1), bench.call(2), bench.call(3))
+    assert bench.model.batches == [3]
 
 
 async def test_a_delay_gathers_a_batch_even_when_idle(executor: ThreadPoolExecutor) -> None:
@@ -185,7 +193,7 @@ async def test_a_delay_gathers_a_batch_even_when_idle(executor: ThreadPoolExecut
 async def test_the_statistics_keep_their_laws(executor: ThreadPoolExecutor) -> None:
     bench = Bench(executor)
     calls = [await bench.busy(), bench.call(1), bench.call(2, 3), bench.call(4)]
-    await asyncio.sleep(0)
+    await settle()
     bench.model.gate.set()
     await asyncio.gather(*calls)
     seen = bench.snapshot()
