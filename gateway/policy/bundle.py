@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-from gateway.policy.files import Files, read_directory
+from gateway.policy.archive import read_archive
+from gateway.policy.files import Files, raw_directory, sort_out
 from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.interpreter import Interpreter, RegoError
 from gateway.policy.lint import lint
 from gateway.policy.reads import Reads, reads_of
+from gateway.policy.signing import Trust, verify
 from gateway.policy.trial import Outcome, Task, trial
 
 
@@ -41,14 +43,15 @@ class Bundle:
         return f"{self.label}@{short}" if self.label else short
 
     @classmethod
-    def read(cls, path: FilePath, *, vet: bool = False) -> Bundle:
-        """Read the bundle in directory ``path``, lint it and try it in a child process.
+    def read(cls, path: FilePath, *, vet: bool = False, trust: Trust | None = None) -> Bundle:
+        """Read the bundle at ``path`` (a directory, or an archive as OPA takes it), lint it, try it in a child process.
 
-        With ``vet`` its own tests and canaries must hold too. Blocking; may be called from any thread.
+        With ``vet`` its own tests and canaries must hold too; with ``trust`` it must be signed. Blocking; may be called
+        from any thread.
         Raises: PolicyInvalid with every finding, its files as seen from where ``path`` is; nothing is half-loaded.
         """
         try:
-            return cls.checked(read_directory(path), vet=vet)
+            return cls.checked(_files(path, trust), vet=vet)
         except PolicyInvalid as invalid:
             raise PolicyInvalid([finding.under(path) for finding in invalid.findings]) from None
 
@@ -88,6 +91,14 @@ class Bundle:
             reads=outcome.reads,
             warnings=outcome.findings,
         )
+
+
+def _files(path: FilePath, trust: Trust | None) -> Files:
+    """The parts of the bundle, its signature verified on the very bytes that are used. Raises: PolicyInvalid."""
+    found = read_archive(path) if path.is_file() else raw_directory(path)
+    if trust is not None:
+        verify(found, trust)
+    return sort_out(found, "")
 
 
 def canonical(data: Mapping[str, object]) -> str:

@@ -27,12 +27,17 @@ class Files:
 
 
 def read_directory(root: Path) -> Files:
-    """The bundle in directory ``root``. Hidden directories and ``*.md`` are not part of it.
+    """The bundle in directory ``root``. Raises: PolicyInvalid naming every file that cannot be used."""
+    return sort_out(raw_directory(root), str(root))
 
-    Raises: PolicyInvalid naming every file that cannot be used.
+
+def raw_directory(root: Path) -> dict[str, bytes]:
+    """Name and content of every file under ``root``; hidden directories and ``*.md`` are not part of a bundle.
+
+    Raises: PolicyInvalid for no directory, and for links.
     """
     if not root.is_dir():
-        raise PolicyInvalid([Finding(str(root), 0, 0, "no-bundle", "there is no such directory")])
+        raise PolicyInvalid([Finding("", 0, 0, "no-bundle", "there is no such directory or archive")])
     found: dict[str, bytes] = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
@@ -42,7 +47,7 @@ def read_directory(root: Path) -> Files:
             raise PolicyInvalid([Finding(name, 0, 0, "link", "a bundle holds no links: copy the file")])
         if path.is_file() and not (path.name.startswith(".") and path.name not in BESIDE):
             found[name] = path.read_bytes()
-    return sort_out(found, str(root))
+    return found
 
 
 def sort_out(found: dict[str, bytes], origin: str) -> Files:

@@ -62,7 +62,7 @@ def test_rego_v0_is_refused(tmp_path: Path) -> None:
 
 
 def test_no_directory_and_no_modules(tmp_path: Path) -> None:
-    assert "no such directory" in refusal(tmp_path / "nowhere")
+    assert "no such directory or archive" in refusal(tmp_path / "nowhere")
     assert "no *.rego" in refusal(tmp_path)
 
 
