@@ -84,14 +84,16 @@ class ModelRef(msgspec.Struct, frozen=True, gc=False):
 
 
 class ServableId(msgspec.Struct, frozen=True, gc=False):
-    """Exactly one loaded model version. Equal ids mean equal bytes.
+    """Exactly one loaded model version. Equal ids mean equal bytes under an equal configuration.
 
-    ``version`` is a decimal string; ``digest`` is ``sha256:`` over the version's files.
+    ``version`` is a decimal string; ``digest`` is ``sha256:`` over the version's files; ``config`` is the SHA-256 of
+    the configuration that came with them, "" where there was none.
     """
 
     name: str
     version: str
     digest: str
+    config: str = ""
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):

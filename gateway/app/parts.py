@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +23,11 @@ from gateway.identity.trusted import Trusted
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.counters import Counters, shared_counters
+from gateway.rpc.log_settings import LogSettings, LogState, state_of
 from gateway.rpc.model_config import parse as parse_model_config
 from gateway.rpc.model_config import parse_json as parse_model_json
 from gateway.rpc.shared_regions import Registered, SharedRegions
+from gateway.rpc.trace_settings import TraceSettings, TraceState
 from gateway.serving.control import RepositoryControl
 from gateway.serving.desired import Desired, initial, wishes
 from gateway.serving.manager import Manager
@@ -166,6 +169,23 @@ def memory(config: Config, data: DataDir) -> SharedRegions | None:
     if not config.server.shared_memory:
         return None
     return SharedRegions(SharedFile(data.state / "regions", Registered, Registered(), epoch=epoch()))
+
+
+def logs(config: Config, data: DataDir) -> LogSettings:
+    """What callers may set of the workers' logs; it starts as configured."""
+    start = state_of(logging.getLevelNamesMapping()[config.log.level.upper()])
+    settings = LogSettings(
+        SharedFile(data.state / "logs", LogState, start, epoch=epoch()), logging.getLogger().setLevel
+    )
+    settings.follow()
+    return settings
+
+
+def traces(data: DataDir) -> TraceSettings:
+    """What callers may set of traces."""
+    settings = TraceSettings(SharedFile(data.state / "traces", TraceState, TraceState(), epoch=epoch()))
+    settings.follow()
+    return settings
 
 
 def transport(config: Config) -> Transport:

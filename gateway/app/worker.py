@@ -48,6 +48,7 @@ async def work(child: Child, config: Config) -> None:
             *have.models.followers(),
             _every(config.policy.poll_s, have.policies.step),
             _every(1.0, lambda: _settle(recorder)),
+            _every(1.0, lambda: _follow_settings(have)),
         )
         gc.collect()
         gc.freeze()  # what is loaded by now lives as long as the process: no collection looks at it again
@@ -97,6 +98,8 @@ async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) 
             data.state, index, epoch=parts.epoch(), models=models.manager, clock_ns=clock_ns, clock_us=clock_us
         ),
         memory=memory,
+        logs=parts.logs(config, data),
+        traces=parts.traces(data),
     )
 
 
@@ -115,6 +118,11 @@ async def _reload(have: Parts) -> None:
         await have.trusted.reload()
         have.chain.trust(certificates=have.trusted.certificates, tokens=have.trusted.tokens)
     await have.policies.step()
+
+
+async def _follow_settings(have: Parts) -> None:
+    have.logs.follow()
+    have.traces.follow()
 
 
 async def _settle(recorder: Recorder) -> None:

@@ -90,6 +90,10 @@ class Models(Section):
     """none: load once; poll: follow the directory; explicit: load and unload by RPC."""
     poll_s: Annotated[float, Field(gt=0)] = 2.0
     """How often the repository is looked at in mode poll."""
+    load: tuple[str, ...] = ()
+    """Models to load at the start in mode explicit; * for all."""
+    accept_files: bool = False
+    """Take model files from load requests in mode explicit: whoever may load can then run code."""
 
 
 class Policy(Section):

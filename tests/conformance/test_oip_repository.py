@@ -129,7 +129,7 @@ def test_who_may_not_change_the_repository_does_not(gateway, client):
 
 def test_changes_of_the_repository_are_recorded(gateway, client, headers):
     client.load_model("id_INT8", headers=headers)
-    (row, *_) = [r for r in gateway.export() if r["model"] == "id_INT8"]
+    (row, *_) = [r for r in gateway.export() if r.get("asked") == "id_INT8"]
     assert (row["action"], row["principal"], row["outcome"]) == ("model-repository:load", "tester", "answered")
 
 
