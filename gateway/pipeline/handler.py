@@ -56,17 +56,25 @@ class InferenceHandler:
         LedgerUnavailable (there is none) and CancelledError (not waited for).
         """
         draft = Draft(call.context, call, call.model)
+        admitted = False
         try:
-            with self._admission.slot(call.context):
+            try:
+                self._admission.enter(call.context)
+                admitted = True
                 served, permit, headers = await self._predict(call, draft)
                 draft.stage = "encode"
                 body = encode(Reply(call=call, servable=served, outputs=draft.outputs))
-        except BaseException as error:
-            seen = await self._recorder.ended(draft, error)
-            if seen is error:
-                raise
-            raise seen from error
-        receipt = await self._recorder.answered(draft)
+            except BaseException as error:
+                seen = await self._recorder.ended(draft, error)
+                if seen is error:
+                    raise
+                raise seen from error
+            receipt = await self._recorder.answered(draft)
+        finally:
+            # Not before the record is durable: calls that wait for the disk are in flight too, and when too many
+            # do, the next one is refused before its work, not by a full ledger after it.
+            if admitted:
+                self._admission.leave(call.context)
         return Delivery(body=body, prediction_id=receipt.prediction_id, decision_id=permit.decision.id, headers=headers)
 
     async def _predict(self, call: Call, draft: Draft) -> tuple[ServableId, Permit, tuple[tuple[str, str], ...]]:

@@ -129,6 +129,21 @@ async def test_an_answer_waits_for_its_record() -> None:
     assert (await task).prediction_id == "mem.0/0"
 
 
+async def test_a_call_that_waits_for_its_record_keeps_its_place_so_the_next_is_refused_before_its_work() -> None:
+    world = World(max_inflight=1)
+    world.ledger.hold()
+    first = asyncio.create_task(world.handler(world.call(), encode))
+    await asyncio.sleep(0.01)
+    second = asyncio.create_task(world.handler(world.call(), encode))
+    await asyncio.sleep(0.01)
+    world.ledger.release()
+
+    assert (await first).prediction_id == "mem.0/0"
+    with pytest.raises(Overloaded):
+        await second
+    assert (world.model.runs, world.admission.inflight) == (1, 0)
+
+
 async def test_in_relaxed_mode_the_answer_does_not_wait_and_the_record_says_so() -> None:
     world = World(relaxed=True)
     world.ledger.hold()
