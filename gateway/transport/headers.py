@@ -33,14 +33,14 @@ _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 def binary_values(name: str, value: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield the values of a ``-bin`` field: base64 with or without padding, several joined by commas.
 
-    Raises: Refused with INVALID_ARGUMENT when a value is not base64.
+    Raises: Refused with INTERNAL, as other gRPC servers do, when a value is not base64.
     """
     for part in value.split(b","):
         text = part.strip().rstrip(b"=")
         try:
             yield name, base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
         except binascii.Error as error:
-            raise Refused(Code.INVALID_ARGUMENT, f"metadata {name}: the value is not base64") from error
+            raise Refused(Code.INTERNAL, f"metadata {name}: the value is not base64") from error
 
 
 def wire(trailers: Metadata) -> list[tuple[str, bytes]]:

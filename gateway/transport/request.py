@@ -40,7 +40,7 @@ def read(items: Iterable[tuple[str, bytes]], max_bytes: int) -> Fields:
 
     Raises: Refused with RESOURCE_EXHAUSTED when they weigh more than ``max_bytes`` (name, value and 32 each,
     RFC 9113), UNIMPLEMENTED for an encoding that we cannot read (with ``grpc-accept-encoding``), INTERNAL for a
-    malformed ``grpc-timeout``, INVALID_ARGUMENT for a ``-bin`` value that is not base64.
+    malformed ``grpc-timeout`` or a ``-bin`` value that is not base64.
     """
     weight = 0
     timeout = encoding = accepted = None

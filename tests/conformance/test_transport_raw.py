@@ -72,6 +72,20 @@ async def test_binary_metadata_padded_or_not(kind: str, value: str) -> None:
         assert got == [b"\x00\x01\xff\x10"]
 
 
+async def test_binary_metadata_that_is_not_base64_is_internal(kind: str) -> None:
+    async with running(kind) as server:
+        client = await server.raw()
+        assert await client.status(client.call(extra=[("x-raw-bin", "not base64!")])) == INTERNAL
+        assert server.service.heads == []
+
+
+@pytest.mark.parametrize("value", ["1", "S", "1s", "-1S", "1.5S", "bad"])
+async def test_a_malformed_timeout_is_internal(kind: str, value: str) -> None:
+    async with running(kind) as server:
+        client = await server.raw()
+        assert await client.status(client.call(extra=[("grpc-timeout", value)])) == INTERNAL
+
+
 @pytest.mark.parametrize(("name", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 async def test_compressed_messages(kind: str, name: str, pack: object) -> None:
     assert callable(pack)
