@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from gateway import __version__
-from gateway.cli import client, config, demo, keys, ledger, policy, serve, usage
+from gateway.cli import client, config, demo, keys, ledger, policy, serve, trust, usage
 
 
 def build() -> typer.Typer:
@@ -29,6 +29,7 @@ def build() -> typer.Typer:
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(usage.app, name="usage")
     app.add_typer(keys.app, name="keys")
+    app.add_typer(trust.app, name="trust")
     app.add_typer(config.app, name="config")
     app.command("demo", epilog="Example: gateway demo --once")(demo.demo)
     app.command("version", epilog="Example: gateway version")(version)

@@ -74,3 +74,10 @@ class UrlSource:
         if scheme == "http" and host in ("127.0.0.1", "::1", "localhost"):
             return http.client.HTTPConnection(host, port, timeout=self.timeout_s)
         raise KeySetError(f"{scheme}://{host} is not https; anybody on the way could give other keys")
+
+
+def source_of(jwks: str, ca: str, folder: Path) -> FileSource | UrlSource:
+    """The source that a trust file in ``folder`` means by ``jwks``: a URL, or a file that may be relative to it."""
+    if jwks.startswith(("https:", "http:")):
+        return UrlSource(jwks, folder / ca if ca else None)
+    return FileSource(folder / jwks)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.identity.jwks import KeySet
 from gateway.identity.jwt import Issuer, JwtTokens
-from gateway.identity.key_sources import FileSource, UrlSource
+from gateway.identity.key_sources import UrlSource, source_of
 from gateway.identity.mtls import ClientCertificates
 from gateway.identity.signatures import KeySetError
 from gateway.identity.trust import IssuerEntry, Trust, TrustError, read_trust
@@ -72,7 +72,7 @@ class Trusted:
 
     def _key_set(self, entry: IssuerEntry) -> KeySet:
         name = f"jwks-{hashlib.sha256(entry.issuer.encode()).hexdigest()[:16]}.json"
-        source = self._source(entry)
+        source = source_of(entry.jwks, entry.ca, self._path.parent)
         # A key file is at hand at every start; a copy of it could only bring back what was taken out of it.
         backups = self._backups if isinstance(source, UrlSource) else None
         return KeySet(
@@ -82,11 +82,6 @@ class Trusted:
             grace_s=entry.grace_s,
             backup=backups / name if backups is not None else None,
         )
-
-    def _source(self, entry: IssuerEntry) -> FileSource | UrlSource:
-        if entry.jwks.startswith(("https:", "http:")):
-            return UrlSource(entry.jwks, Path(entry.ca) if entry.ca else None)
-        return FileSource(self._path.parent / entry.jwks)
 
     async def _open(self, entry: IssuerEntry, key_set: KeySet) -> None:
         try:
