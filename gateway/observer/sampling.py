@@ -1,7 +1,7 @@
 """Tail sampling: keep or drop a trace when everything about its request is known, from the record alone.
 
-Rules, in this order; the first that matches names the trace: ``upstream``, ``shed``, ``deadline``, ``error``,
-``deny``, ``slow``, ``ratio``. A cap stands over all, and a lower one over refusals and expiries, for a storm makes
+Rules, in this order; the first that matches names the trace: ``upstream``, ``setting``, ``shed``, ``deadline``,
+``error``, ``deny``, ``slow``, ``ratio``. A cap stands over all, and a lower one over refusals and expiries, for a storm makes
 many. Time is the records' own, so a replay after an outage is sampled like the traffic it was.
 """
 
@@ -18,7 +18,7 @@ from gateway.observer.conventions import SPAN_ERRORS
 
 Trust: TypeAlias = Literal["always", "authenticated", "never"]
 
-RULES = ("upstream", "shed", "deadline", "error", "deny", "slow", "ratio")
+RULES = ("upstream", "setting", "shed", "deadline", "error", "deny", "slow", "ratio")
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +103,8 @@ class Sampler:
         sampled = record.flags[-1:] in _ODD
         if upstream and sampled and self._policy.parent_based and self._trusted(record):
             return "upstream"
+        if sampled and not upstream:  # nobody but a trace setting marks a call that has no caller's trace
+            return "setting"
         if record.status == "RESOURCE_EXHAUSTED":
             return "shed"
         if record.outcome == "expired" or record.status == "DEADLINE_EXCEEDED":

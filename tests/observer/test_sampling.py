@@ -18,6 +18,7 @@ def rule(record, policy: Policy | None = None) -> str:
     [
         ({}, ""),
         ({"parent": "a" * 16, "flags": "01"}, "upstream"),
+        ({"flags": "01"}, "setting"),
         ({"parent": "a" * 16, "flags": "00", "status": "INTERNAL"}, "error"),
         ({"parent": "", "flags": "01"}, ""),  # no parent: nobody upstream sampled anything
         ({"parent": "a" * 16, "flags": "01", "auth": "none"}, ""),  # a stranger cannot make us sample
