@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from pathlib import Path
 
 from gateway import __version__
 from gateway.app.child import Child, Status
@@ -16,7 +17,9 @@ from gateway.config import Config
 from gateway.config.keys import keys
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.keeper import Keeper
-from gateway.observer.observer import Observer, Settings
+from gateway.observer.observer import Observer
+from gateway.observer.sampling import Policy
+from gateway.observer.settings import Settings
 
 
 async def observe(child: Child, config: Config) -> None:
@@ -55,6 +58,17 @@ def _observer(config: Config, data: DataDir, workers: int, keeper: Keeper) -> Ob
         workers=workers,
         version={"version": __version__, "python": platform.python_version(), "pid": str(os.getpid())},
         config=config.model_dump(mode="json"),
+        max_tenants=config.telemetry.max_tenants,
+        triton=config.telemetry.triton_metrics,
+        sampling=Policy(
+            ratio=config.telemetry.ratio,
+            per_second=config.telemetry.max_traces_per_s,
+            trust=config.server.trust_trace,
+        ),
+        max_lag_s=config.telemetry.max_lag_s,
+        source=config.instance,
+        webhook_url=config.telemetry.webhook_url,
+        webhook_token=_token(config.telemetry.webhook_token),
     )
     chronicle = Chronicle(
         keeper,
@@ -72,9 +86,19 @@ def _observer(config: Config, data: DataDir, workers: int, keeper: Keeper) -> Ob
             clock_ns=clock_ns,
             environ=os.environ,
             steps=(keeper.step, chronicle.step),
+            alarms=lambda: keeper.alarms,
         )
     except ValueError as error:
         raise StartupError(f"telemetry: {error}") from error
+
+
+def _token(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise StartupError(f"telemetry.webhook_token {path} cannot be read: {error.strerror}") from error
 
 
 def _value(config: Config, path: tuple[str, ...]) -> object:

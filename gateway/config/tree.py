@@ -125,6 +125,23 @@ class Ledger(Section):
     """strict: no answer before its record is durable; relaxed: answer first, commit within 50 ms."""
 
 
+class Telemetry(Section):
+    ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of ordinary traces that is kept; denials, errors, refusals and slow calls are kept besides."""
+    max_traces_per_s: Count = 200
+    """Traces kept a second, whatever the reason; about 450 take a tenth of a core."""
+    max_lag_s: Count = 86_400
+    """Telemetry further behind than this is skipped and counted, after an outage of the collector."""
+    triton_metrics: bool = False
+    """Also expose metrics under Triton's names, for boards that ask for them."""
+    max_tenants: Count = 200
+    """Tenants with metrics of their own; later ones are counted as _OTHER."""
+    webhook_url: str = ""
+    """Where each call is metered by CloudEvents; empty for nowhere."""
+    webhook_token: Path | None = None
+    """File with the bearer token for the webhook."""
+
+
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe event that is logged."""
@@ -151,4 +168,5 @@ class Config(Section):
     policy: Policy = Policy()
     identity: Identity = Identity()
     ledger: Ledger = Ledger()
+    telemetry: Telemetry = Telemetry()
     log: Log = Log()

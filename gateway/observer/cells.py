@@ -52,6 +52,12 @@ class Counter:
         """Raise the cell of ``key`` by ``amount`` (never negative)."""
         self.cells[key] = self.cells.get(key, 0) + amount
 
+    def copy(self) -> Counter:
+        """The same cells, apart from what is added later."""
+        other = Counter(self.name, self.help, self.labels, scale=self.scale)
+        other.cells = dict(self.cells)
+        return other
+
     def dump(self) -> list[tuple[Labels, list[int]]]:
         """The cells as plain values, for a snapshot."""
         return [(key, [value]) for key, value in self.cells.items()]
@@ -92,6 +98,12 @@ class Histogram:
         """Let ``exemplar`` stand for its bucket, where ``key`` has been observed."""
         if key in self.cells:
             self.exemplars[key, bisect_left(self.bounds, exemplar.value)] = exemplar
+
+    def copy(self) -> Histogram:
+        """The same cells, apart from what is observed later; without exemplars."""
+        other = Histogram(self.name, self.help, self.labels, bounds=self.bounds, scale=self.scale)
+        other.cells = {key: list(cell) for key, cell in self.cells.items()}
+        return other
 
     def dump(self) -> list[tuple[Labels, list[int]]]:
         """The cells as plain values, for a snapshot. Exemplars are not kept: they are a hint, not a count."""

@@ -26,7 +26,7 @@ Snapshot: TypeAlias = Mapping[str, list[tuple[Labels, list[int]]]]
 
 
 class Metrics:
-    """The families that are computed from records. One thread folds and renders.
+    """The families that are computed from records, counted since ``since_us``. One thread folds and renders.
 
     Model and version come from resolved servables, tenants are at most ``max_tenants`` (or exactly ``tenants``),
     what exceeds a bound is ``_OTHER``: a caller cannot mint a series. A principal is never a label.
@@ -84,6 +84,7 @@ class Metrics:
         self._methods, self._shards, self._kinds = Bounded(100), Bounded(1000), Bounded(50)
         self._rules, self._effects, self._revisions = Bounded(500), Bounded(10), Bounded(50)
         self._errors = Bounded(100)
+        self.since_us = 0
 
     def families(self) -> Iterator[Counter | Histogram]:
         """All families, in the order of the page."""
@@ -97,6 +98,8 @@ class Metrics:
 
     def apply(self, record: Record) -> None:
         """Fold one record."""
+        if record.t_us and (not self.since_us or record.t_us < self.since_us):
+            self.since_us = record.t_us
         self.records.add((self._shards(record.shard), self._kinds(record.kind)))
         if record.kind != "call":
             return
@@ -166,6 +169,7 @@ class Metrics:
         state = {family.name: family.dump() for family in self._kept()}
         for name, bounded in self._bounds():
             state[name] = [((value,), []) for value in bounded.dump()]
+        state["since_us"] = [((), [self.since_us])]
         return state
 
     def load(self, state: Snapshot) -> None:
@@ -174,6 +178,7 @@ class Metrics:
             family.load(state.get(family.name, []))
         for name, bounded in self._bounds():
             bounded.load(key[0] for key, _ in state.get(name, []))
+        self.since_us = next((values[0] for _, values in state.get("since_us", [])), 0)
 
 
 def decision_of(record: Record) -> str:

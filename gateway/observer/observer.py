@@ -7,7 +7,6 @@ import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,19 +14,16 @@ from starlette.routing import BaseRoute
 
 from gateway.ledger.follower import Follower, follow
 from gateway.ledger.record import Record
-from gateway.observer import state
-from gateway.observer.delivery import Delivery
-from gateway.observer.exporters import Exporter, trace_exporter
+from gateway.observer.exporters import exporters
 from gateway.observer.folds import MetricsFold, UsageFold
 from gateway.observer.followers import FoldFollower
-from gateway.observer.gauges import WorkerCounters, chain_gauge, delivery_counters, observer_gauges, worker_gauges
 from gateway.observer.http import admin_app, admin_server, listen
 from gateway.observer.lag import Lookout
-from gateway.observer.metering import EventMaker, webhook
 from gateway.observer.metrics import Metrics
-from gateway.observer.openmetrics import Family, render
-from gateway.observer.readiness import Readiness, judge
-from gateway.observer.sampling import Policy
+from gateway.observer.openmetrics import Family
+from gateway.observer.page import Page
+from gateway.observer.push import metrics_push
+from gateway.observer.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -37,29 +33,6 @@ Step: TypeAlias = Callable[[], object]
 POLL_S = 0.1
 STEP_S = 1.0
 LAST_SENDING_S = 1.0
-METERING_LAG_US = 10 * 365 * 86_400 * 1_000_000
-"""Bills wait for their receiver, however long it takes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What an operator may say about the observer. ``config`` is shown at /config, redacted; ``version`` at /version.
-    ``triton`` adds Triton's metric names. Telemetry older than ``max_lag_s`` is skipped and counted.
-    With ``webhook_url`` each call is metered there, by events of this ``source``."""
-
-    host: str = "127.0.0.1"
-    port: int = 8002
-    workers: int = 1
-    version: Mapping[str, str] = field(default_factory=dict)
-    config: Mapping[str, object] = field(default_factory=dict)
-    max_tenants: int = 200
-    tenants: tuple[str, ...] = ()
-    triton: bool = False
-    sampling: Policy = Policy()  # noqa: RUF009 - frozen
-    max_lag_s: int = 86_400
-    source: str = "inference-gateway"
-    webhook_url: str = ""
-    webhook_token: str = field(default="", repr=False)
 
 
 class Observer:
@@ -67,8 +40,8 @@ class Observer:
 
     ``followers`` run with ours, in one thread; what sends elsewhere runs alone, for it waits for a network.
     A step that raises is logged and called again. ``alarms`` tells which shards the notary refuses to sign, and why.
-    ``families`` adds to a scrape, ``routes`` to the HTTP. ``environ`` holds the ``OTEL_*`` variables. Clocks:
-    ``clock_us`` is the wall's, ``clock_ns`` monotonic.
+    ``families`` adds to a scrape (``page``), ``routes`` to the HTTP. ``environ`` holds the ``OTEL_*`` variables.
+    Clocks: ``clock_us`` is the wall's, ``clock_ns`` monotonic.
 
     Raises: ValueError that names a variable in ``environ`` which cannot be used.
     """
@@ -87,57 +60,31 @@ class Observer:
         families: Callable[[], Sequence[Family]] = tuple,
         routes: Sequence[BaseRoute] = (),
     ) -> None:
-        self._data = data
         self._ledger = data / "ledger"
         self._settings = settings
-        self._clock_us = clock_us
         self._steps = steps
-        self._alarms = alarms
-        self._families = families
         self._routes = routes
-        self._start_us = 0
         folder = data / "observer"
         self._metrics = Metrics(max_tenants=settings.max_tenants, tenants=settings.tenants)
         self._counting = FoldFollower("metrics", MetricsFold(self._metrics), folder / "metrics.db", clock_ns=clock_ns)
         self._usage = FoldFollower("usage", UsageFold(), folder / "usage.db", clock_ns=clock_ns)
         self._followers = (self._counting, self._usage, *followers)
-        self._workers = WorkerCounters()
+        self._exporters = exporters(data, environ or {}, settings, kept=self._exemplify, clock_us=clock_us)
         self._lookout = Lookout(self._ledger, clock_us)
-        self._exporters = self._built(environ or {})
-
-    def _built(self, environ: Mapping[str, str]) -> list[tuple[Exporter, Lookout]]:
-        """What sends elsewhere, and where it looks: spans of calls, and of the gateway's own changes."""
-        built: list[tuple[Exporter, Lookout]] = []
-        for name, lookout in (
-            ("traces", self._lookout),
-            ("changes", Lookout(self._data / "governance", self._clock_us)),
-        ):
-            exporter = trace_exporter(
-                self._data / "observer" / f"{name}.db",
-                environ,
-                self._settings.sampling,
-                version=self._settings.version.get("version", ""),
-                kept=self._exemplify,
-                clock_us=self._clock_us,
-                max_lag_us=self._settings.max_lag_s * 1_000_000,
-            )
-            if exporter is not None:
-                built.append((exporter, lookout))
-        if self._settings.webhook_url:
-            built.append((self._metering(), self._lookout))
-        return built
-
-    def _metering(self) -> Exporter:
-        settings = self._settings
-        return Delivery(
-            "metering",
-            EventMaker(settings.source),
-            webhook(settings.webhook_url, settings.webhook_token),
-            self._data / "observer" / "metering.db",
-            clock_us=self._clock_us,
-            max_lag_us=METERING_LAG_US,
-            give_up=False,
+        self.page = Page(
+            data / "state",
+            settings,
+            metrics=self._metrics,
+            lock=self._counting.lock,
+            followers=[*((each, self._lookout) for each in self._followers), *self._exporters],
+            exporters=[exporter for exporter, _ in self._exporters],
+            lookout=self._lookout,
+            clock_us=clock_us,
+            alarms=alarms,
+            families=families,
         )
+        version = settings.version.get("version", "")
+        self._push = metrics_push(environ or {}, version=version, families=self.page.pushed, clock_us=clock_us)
 
     def _exemplify(self, record: Record) -> None:
         with self._counting.lock:
@@ -150,7 +97,6 @@ class Observer:
 
         Raises: OSError when the address cannot be bound or the data folder not written; LedgerNewer.
         """
-        self._start_us = self._clock_us()
         with listen(self._settings.host, self._settings.port) as listener, self._opened():
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._serve(listener, stop))
@@ -158,6 +104,8 @@ class Observer:
                 for exporter, lookout in self._exporters:
                     tasks.create_task(follow(lookout.root, [exporter], stop=stop, poll_s=POLL_S))
                 tasks.create_task(self._run_steps(stop))
+                if self._push is not None:
+                    tasks.create_task(self._push.run(stop))
                 tasks.create_task(self._stop_exporters(stop))
                 ready(listener.getsockname()[1])
 
@@ -177,8 +125,8 @@ class Observer:
     async def _serve(self, listener: socket.socket, stop: asyncio.Event) -> None:
         server = admin_server(
             admin_app(
-                metrics=self.scrape,
-                readiness=self.readiness,
+                metrics=self.page.scrape,
+                readiness=self.page.readiness,
                 version=self._settings.version,
                 config=self._settings.config,
                 routes=self._routes,
@@ -200,7 +148,7 @@ class Observer:
         """Each second, and once more after ``stop``."""
         while True:
             last = stop.is_set()
-            self._workers.see(self._states())
+            self.page.see()
             for step in (self._counting.commit, self._usage.commit, *self._steps):
                 try:
                     result = step()
@@ -211,50 +159,6 @@ class Observer:
             if last:
                 return
             await wait(stop, STEP_S)
-
-    def readiness(self) -> Readiness:
-        """Judge the gateway as it is now."""
-        return judge(
-            self._states(),
-            workers=self._settings.workers,
-            now_us=self._clock_us(),
-            lags_us=self._lags_us(),
-            broken=self._lookout.broken,
-        )
-
-    def scrape(self, openmetrics: bool) -> bytes:
-        """All families as text."""
-        states = self._states()
-        self._workers.see(states)
-        sizes = self._lookout.sizes()
-        with self._counting.lock:
-            return render(
-                [
-                    *self._metrics.families(),
-                    *(self._metrics.triton.families() if self._settings.triton else ()),
-                    *self._workers.families(),
-                    *worker_gauges(states, self._clock_us()),
-                    *observer_gauges(
-                        sizes=sizes,
-                        lags_us=self._lags_us(),
-                        version=self._settings.version,
-                        start_us=self._start_us,
-                    ),
-                    *chain_gauge(sizes, self._alarms),
-                    *delivery_counters([exporter for exporter, _ in self._exporters]),
-                    *self._families(),
-                ],
-                openmetrics=openmetrics,
-            )
-
-    def _states(self) -> list[state.WorkerState]:
-        return state.read(self._data / "state")
-
-    def _lags_us(self) -> dict[str, int]:
-        lags = self._lookout.lags_us(self._followers)
-        for exporter, lookout in self._exporters:
-            lags |= lookout.lags_us([exporter])
-        return lags
 
 
 async def wait(event: asyncio.Event, seconds: float) -> None:

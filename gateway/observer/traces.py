@@ -1,7 +1,7 @@
 """OTLP: our spans as the OpenTelemetry SDK's, sent by its exporters, chosen by the standard environment variables.
 
-The only module that knows ``opentelemetry.sdk``. No live span exists anywhere: a span is built from a record,
-finished, and handed to an exporter.
+With ``otlp_metrics.py`` the only module that knows ``opentelemetry.sdk``. No live span exists anywhere: a span is
+built from a record, finished, and handed to an exporter.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from gateway.observer.observer import Observer, Settings
+from gateway.observer.observer import Observer
+from gateway.observer.settings import Settings
 from gateway.observer.state import ModelState, PolicyState, WorkerState
 
 

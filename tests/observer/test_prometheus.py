@@ -16,7 +16,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from gateway.observer.observer import Observer, Settings
+from gateway.observer.observer import Observer
+from gateway.observer.settings import Settings
 from gateway.observer.state import LedgerState, ModelState, PolicyState, WorkerState
 
 HOW = "apt-get install prometheus (Debian) brings prometheus and promtool"
@@ -71,9 +72,9 @@ async def scraped(observer: Observer, openmetrics: bool) -> bytes:
     async with serving(observer):
         for _ in range(200):
             await asyncio.sleep(0.02)
-            if b'kind="beat"} 1' in observer.scrape(openmetrics):
+            if b'kind="beat"} 1' in observer.page.scrape(openmetrics):
                 break
-        return observer.scrape(openmetrics)
+        return observer.page.scrape(openmetrics)
 
 
 async def test_promtool_finds_nothing_to_complain_about(shards, record, denied, clock, tool) -> None:

@@ -21,7 +21,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from gateway.observer.observer import Observer, Settings
+from gateway.observer.observer import Observer
+from gateway.observer.settings import Settings
 
 pytestmark = pytest.mark.chaos
 

@@ -1,0 +1,98 @@
+"""What the admin pages show of this moment: the families of a scrape, and whether the gateway is ready."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from gateway.observer import state
+from gateway.observer.cells import Counter, Histogram
+from gateway.observer.exporters import Exporter
+from gateway.observer.gauges import WorkerCounters, chain_gauge, delivery_counters, observer_gauges, worker_gauges
+from gateway.observer.lag import Lookout, Positioned
+from gateway.observer.metrics import Metrics
+from gateway.observer.openmetrics import Family, render
+from gateway.observer.readiness import Readiness, judge
+from gateway.observer.settings import Settings
+
+
+class Page:
+    """Gathers families. For the observer's loop; ``lock`` is held where ``metrics`` is read, for a thread folds."""
+
+    def __init__(
+        self,
+        states: Path,
+        settings: Settings,
+        *,
+        metrics: Metrics,
+        lock: threading.Lock,
+        followers: Sequence[tuple[Positioned, Lookout]],
+        exporters: Sequence[Exporter],
+        lookout: Lookout,
+        clock_us: Callable[[], int],
+        alarms: Callable[[], Mapping[str, str]] | None,
+        families: Callable[[], Sequence[Family]],
+    ) -> None:
+        self._folder = states
+        self._settings = settings
+        self._metrics = metrics
+        self._lock = lock
+        self._followers = followers
+        self._exporters = exporters
+        self._lookout = lookout
+        self._clock_us = clock_us
+        self._alarms = alarms
+        self._families = families
+        self._workers = WorkerCounters()
+        self._start_us = clock_us()
+
+    def see(self) -> list[state.WorkerState]:
+        """The workers' states now, noted for the counters that outlive a worker."""
+        states = state.read(self._folder)
+        self._workers.see(states)
+        return states
+
+    def readiness(self) -> Readiness:
+        """Judge the gateway as it is now."""
+        return judge(
+            state.read(self._folder),
+            workers=self._settings.workers,
+            now_us=self._clock_us(),
+            lags_us=self._lags_us(),
+            broken=self._lookout.broken,
+        )
+
+    def scrape(self, openmetrics: bool) -> bytes:
+        """All families as text."""
+        families = self._gather()
+        with self._lock:
+            return render(families, openmetrics=openmetrics)
+
+    def pushed(self) -> tuple[list[Family], int]:
+        """The families as they are now, apart from what goes on being counted, and since when (microseconds)."""
+        families = self._gather()
+        with self._lock:
+            copies = [each.copy() if isinstance(each, Counter | Histogram) else each for each in families]
+            return copies, self._metrics.since_us
+
+    def _gather(self) -> list[Family]:
+        states = self.see()
+        sizes = self._lookout.sizes()
+        version, start_us = self._settings.version, self._start_us
+        return [
+            *self._metrics.families(),
+            *(self._metrics.triton.families() if self._settings.triton else ()),
+            *self._workers.families(),
+            *worker_gauges(states, self._clock_us()),
+            *observer_gauges(sizes=sizes, lags_us=self._lags_us(), version=version, start_us=start_us),
+            *chain_gauge(sizes, self._alarms),
+            *delivery_counters(self._exporters),
+            *self._families(),
+        ]
+
+    def _lags_us(self) -> dict[str, int]:
+        lags: dict[str, int] = {}
+        for follower, lookout in self._followers:
+            lags |= lookout.lags_us([follower])
+        return lags
