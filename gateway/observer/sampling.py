@@ -1,8 +1,8 @@
 """Tail sampling: keep or drop a trace when everything about its request is known, from the record alone.
 
 Rules, in this order; the first that matches names the trace: ``upstream``, ``setting``, ``shed``, ``deadline``,
-``error``, ``deny``, ``slow``, ``ratio``. A cap stands over all, and a lower one over refusals and expiries, for a storm makes
-many. Time is the records' own, so a replay after an outage is sampled like the traffic it was.
+``error``, ``deny``, ``slow``, ``ratio``. A cap stands over all, and a lower one over refusals and expiries, for a
+storm makes many. Time is the records' own, so a replay after an outage is sampled like the traffic it was.
 """
 
 from __future__ import annotations

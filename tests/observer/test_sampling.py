@@ -18,9 +18,8 @@ def rule(record, policy: Policy | None = None) -> str:
     [
         ({}, ""),
         ({"parent": "a" * 16, "flags": "01"}, "upstream"),
-        ({"flags": "01"}, "setting"),
+        ({"parent": "", "flags": "01"}, "setting"),  # nobody upstream: a trace setting marked it
         ({"parent": "a" * 16, "flags": "00", "status": "INTERNAL"}, "error"),
-        ({"parent": "", "flags": "01"}, ""),  # no parent: nobody upstream sampled anything
         ({"parent": "a" * 16, "flags": "01", "auth": "none"}, ""),  # a stranger cannot make us sample
         ({"status": "RESOURCE_EXHAUSTED", "outcome": "refused"}, "shed"),
         ({"status": "DEADLINE_EXCEEDED", "outcome": "expired"}, "deadline"),
