@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -13,7 +14,7 @@ from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.outputs import check_requested, select
 from gateway.pipeline.recorder import Recorder
-from gateway.serving.servable import Servable
+from gateway.serving.servable import Servable, Signature, ValidTensors
 from gateway.types import Call, Delivery, Permit, Reply, ServableId
 
 
@@ -84,7 +85,7 @@ class InferenceHandler:
             draft.stage = "validate"
             if call.defect is not None:
                 raise call.defect
-            inputs = servable.signature.validate(call.inputs)
+            inputs = await _valid(servable.signature, call)
             rows = draft.rows = servable.signature.rows(inputs)
             check_requested(call.outputs, servable.signature, servable.id)
             draft.stage = "oblige"
@@ -104,3 +105,10 @@ class InferenceHandler:
         masked = self._obligations.after(run.outputs, permit.decision, duties, call.outputs)
         draft.outputs = select(masked, call.outputs, batching=servable.facts.batching)
         return servable.id, permit, duties.headers
+
+
+async def _valid(signature: Signature, call: Call) -> ValidTensors:
+    """The call's inputs, proved to fit; what would hold up the loop is proved in a thread."""
+    if signature.heavy(call.inputs):
+        return await asyncio.to_thread(signature.validate, call.inputs)
+    return signature.validate(call.inputs)

@@ -7,7 +7,7 @@ ONNX string tensors hold text.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -36,23 +36,25 @@ DTYPES: dict[str, np.dtype[np.generic]] = {
 _LENGTH = struct.Struct("<I")
 
 
-def split_elements(data: bytes | memoryview) -> Iterator[bytes]:
+def split_elements(data: bytes | memoryview) -> list[bytes]:
     """The elements of a BYTES tensor: each is four little-endian length bytes, then its bytes.
 
     Raises: ValueError saying at which element the data ends too early.
     """
-    view = memoryview(data)
-    position, end, index = 0, len(view), 0
+    whole = bytes(data)
+    length_at = _LENGTH.unpack_from
+    elements: list[bytes] = []
+    position, end = 0, len(whole)
     while position < end:
         if end - position < 4:
-            raise ValueError(f"element {index} has {end - position} of its 4 length bytes")
-        (length,) = _LENGTH.unpack_from(view, position)
-        position += 4
-        if end - position < length:
-            raise ValueError(f"element {index} should have {length} bytes but {end - position} are left")
-        yield bytes(view[position : position + length])
-        position += length
-        index += 1
+            raise ValueError(f"element {len(elements)} has {end - position} of its 4 length bytes")
+        first = position + 4
+        position = first + length_at(whole, position)[0]
+        if position > end:
+            should = position - first
+            raise ValueError(f"element {len(elements)} should have {should} bytes but {end - first} are left")
+        elements.append(whole[first:position])
+    return elements
 
 
 def join_elements(elements: Iterable[bytes]) -> bytes:

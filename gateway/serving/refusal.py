@@ -126,7 +126,7 @@ def _bytes(model: str, tensor: Tensor) -> str:
     where = f"inference input '{tensor.name}' for model '{model}'"
     expected = math.prod(tensor.shape)
     try:
-        elements = list(split_elements(tensor.data))
+        elements = split_elements(tensor.data)
     except ValueError as error:
         return f"incomplete string data for {where}: {error}"
     if len(elements) < expected:

@@ -55,6 +55,10 @@ class Signature(Protocol):
         """
         ...
 
+    def heavy(self, inputs: Sequence[Tensor]) -> bool:
+        """Whether ``validate`` takes so long on these that it should happen in a thread."""
+        ...
+
     def rows(self, inputs: ValidTensors) -> int:
         """Rows of a batching model's inputs; 1 for a model that does not batch."""
         ...

@@ -15,6 +15,7 @@ from gateway.errors import DeadlineExceeded, ModelFailed
 from gateway.serving.model import ModelServable
 from gateway.serving.pace import STALL_NS, Pace, size_of
 from gateway.serving.servable import ValidTensors
+from gateway.serving.signature import ModelSignature, TensorSpec
 from gateway.types import Tensor
 
 Load = Callable[..., ModelServable]
@@ -118,6 +119,29 @@ async def test_the_loop_turns_beside_a_slow_model(load: Load) -> None:
     # The same model forced onto the loop shows that the measurement can tell.
     blocking = load(slow, inline_ns=10**12)
     assert min([await lag_beside(blocking, 1024, calls=2) for _ in range(2)]) > LAG_S
+
+
+async def test_many_texts_are_taken_apart_beside_the_loop() -> None:
+    signature = ModelSignature("m", [TensorSpec("x", "BYTES", (-1,))], [])
+    texts = [Tensor(name="x", datatype="BYTES", shape=(400_000,), data=bytes(4 * 400_000))]
+    assert signature.heavy(texts)
+    few = Tensor(name="x", datatype="BYTES", shape=(8_000,), data=bytes(4 * 8_000))
+    assert not signature.heavy([few])
+    assert min(_seconds(signature, few) for _ in range(5)) < LAG_S
+    longest = 0.0
+    work = asyncio.create_task(asyncio.to_thread(signature.validate, texts))
+    while not work.done():
+        before = time.perf_counter()
+        await asyncio.sleep(0.001)
+        longest = max(longest, time.perf_counter() - before - 0.001)
+    assert len((await work)["x"]) == 400_000
+    assert longest < 10 * LAG_S  # the GIL changes hands every 5 ms; alone it would have been 80 ms and more
+
+
+def _seconds(signature: ModelSignature, tensor_: Tensor) -> float:
+    started = time.perf_counter()
+    signature.validate([tensor_])
+    return time.perf_counter() - started
 
 
 async def test_onnxruntime_releases_the_gil(load: Load) -> None:
