@@ -23,6 +23,7 @@ from gateway.identity.trusted import Trusted
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.counters import Counters, shared_counters
+from gateway.pipeline.slots import SlotsError
 from gateway.rpc.log_settings import LogSettings, LogState, state_of
 from gateway.rpc.model_config import parse as parse_model_config
 from gateway.rpc.model_config import parse_json as parse_model_json
@@ -103,7 +104,16 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
         if not path.is_dir():
             raise StartupError(f"models directory {path} does not exist; give the right one with --models DIR")
     executor = ThreadPoolExecutor(thread_name_prefix="model")
-    runtime = OnnxRuntime(executor=executor)
+    runtime = OnnxRuntime(
+        executor=executor,
+        threads=config.models.threads,
+        instances=config.models.instances,
+        max_queue=config.models.max_queue,
+        providers=config.models.providers,
+        run_limit_s=config.models.run_limit_s,
+        default_max_batch_size=config.models.default_max_batch_size,
+        op_libraries=frozenset(config.models.op_libraries),
+    )
     explicit = config.models.mode == "explicit"
     repository = DirectorySource(config.models.dirs, parse=parse_model_config, make=runtime.loader)
     start = initial(repository.names() if "*" in config.models.load else config.models.load)
@@ -118,7 +128,7 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
         poll_s=config.models.poll_s if config.models.mode == "poll" else 0.0,
         wishes=wishes(desired(), parse_model_json) if explicit else None,
     )
-    manager = Manager(executor)
+    manager = Manager(executor, budget_bytes=config.models.memory_budget_bytes)
     await manager.start(source)
     if not explicit:
         return Runtime(manager, source, executor, "", None)
@@ -147,7 +157,7 @@ async def ledger(config: Config, data: DataDir, index: int) -> ShardLedger:
 
 
 def counters(data: DataDir) -> Counters:
-    """Rates and quotas, shared by all workers. Raises: SlotsError."""
+    """Rates and quotas, shared by all workers. Raises: StartupError."""
     shared = shared_counters(
         rates=data.state / "rates",
         quotas=data.root / "quotas",
@@ -155,7 +165,10 @@ def counters(data: DataDir) -> Counters:
         clock_ns=clock_ns,
         clock_s=clock_s,
     )
-    shared.open()
+    try:
+        shared.open()
+    except SlotsError as error:
+        raise StartupError(str(error)) from error
     return shared
 
 

@@ -33,7 +33,10 @@ class Kind(StrEnum):
     service = "service"
 
 
-Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory; keys stand in keys.json in it.")]
+Data = Annotated[
+    Path,
+    typer.Option("--data", help="The gateway's data directory; keys stand in keys.json in it.", envvar="GATEWAY_DATA"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="The key's public prefix, as `list` shows it.")]
 
