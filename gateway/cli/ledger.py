@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import ledger_care, ledger_look, ledger_proof, ledger_query
+from gateway.cli import ledger_care, ledger_look, ledger_proof, ledger_query, ledger_witness
 
 app = typer.Typer(no_args_is_help=True, help="Look at, prove and check what was recorded.", rich_markup_mode=None)
 
@@ -23,3 +23,6 @@ app.command("hold")(ledger_care.hold)
 app.command("release-hold")(ledger_care.release_hold)
 app.command("rotate-key")(ledger_care.rotate_key)
 app.command("rotate-payload-key")(ledger_care.rotate_payload_key)
+app.command("witness")(ledger_witness.witness)
+app.command("cosign")(ledger_witness.cosign_command)
+app.command("quorum")(ledger_witness.quorum)

@@ -55,7 +55,7 @@ def anchored(directory: Path) -> list[Stored]:
 
 
 class Heads:
-    """What was signed for one shard. One process writes; any may read."""
+    """What was signed for one shard. The notary writes, and whoever brings cosignatures; any may read."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -64,7 +64,7 @@ class Heads:
     def open(self) -> tuple[int, bytes] | None:
         """Open for writing; returns size and root of the tree that was last signed for (or about to be)."""
         self._db = sqlite3.connect(self._directory / TABLE, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL").fetchall()
+        self._db.execute("PRAGMA journal_mode=DELETE").fetchall()  # several processes may write: no WAL here
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_TABLES)
         row = self._db.execute("SELECT size, root FROM state").fetchone()
@@ -82,10 +82,20 @@ class Heads:
         files.replace(self._directory / NEWEST, str(signed).encode())
 
     def anchor(self, size: int, signed: note.Note, t_us: int) -> None:
-        """Keep a head for good. The same size again replaces its signatures (others may have joined)."""
-        self._open().execute(
-            "INSERT INTO head VALUES (?,?,?) ON CONFLICT DO UPDATE SET note=excluded.note", (size, t_us, str(signed))
-        )
+        """Keep a head for good. For a size that is there already, new signature lines join the old ones."""
+        db = self._open()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            row = db.execute("SELECT note FROM head WHERE size=?", (size,)).fetchone()
+            before = note.parse(row[0].encode()) if row else None
+            if before is not None and before.text == signed.text:
+                fresh = [line for line in signed.signatures if line not in before.signatures]
+                signed = before.signed_by(*fresh)
+            db.execute("INSERT OR REPLACE INTO head VALUES (?,?,?)", (size, t_us, str(signed)))
+            db.execute("COMMIT")
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
 
     def close(self) -> None:
         """Close the file; safe to call twice."""

@@ -26,13 +26,13 @@ ROOMY = 16_384
 """A leaf beyond this many bytes is looked at in full; the format's limit is 65,535."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One call and how it ended (``kind`` "call"). ``shard`` and ``seq`` are its position and thereby its id."""
 
-    v: int = msgspec.field(default=0)  # always SCHEMA; the default differs so that it is always written
+    v: int = 0  # always SCHEMA; the defaults of these four differ from any value, so they are always written
     kind: str = ""
-    shard: str
-    seq: int
+    shard: str = ""
+    seq: int = -1
     boot: str = ""  # id of the boot record: software, configuration, host, runtime
     t_us: int = 0  # receipt, wall clock, microseconds since 1970 UTC
     dur_us: int = 0  # monotonic, receipt until sealed

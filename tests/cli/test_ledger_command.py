@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -215,3 +217,30 @@ def test_questions_from_the_command_line(data: Path) -> None:
     ):
         result = run(*wrong, "--data", data)
         assert (result.exit_code, text in result.stderr) == (2, True)
+
+
+def test_a_witness_in_another_process_cosigns(data: Path, tmp_path: Path) -> None:
+    assert run("sign", "--data", data).exit_code == 0
+    log = (data / "ledger" / "keyring").read_text().split()[0]
+    command = [sys.executable, "-m", "gateway", "ledger", "witness", str(tmp_path / "w"), "--name", "w1", "--log", log]
+    process = subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        key = process.stdout.readline().split()[-1]
+        url = "http://" + process.stdout.readline().split()[-1]
+        policy = tmp_path / "policy"
+        policy.write_text(f"log {log}\nwitness w1 {key}\nquorum w1\n")
+        before = run("quorum", policy, "--shard", "gw.0", "--data", data)
+        assert (before.exit_code, "cosigned by nobody" in before.stdout) == (1, True)
+        cosigned = run("cosign", url, "--key", key, "--shard", "gw.0", "--data", data)
+        assert cosigned.stdout == "gw.0: 14 records, 1 new cosignatures\n"
+        assert run("quorum", policy, "--shard", "gw.0", "--data", data).exit_code == 0
+        run("erase", "--id", "gw.0/3", "--reason", "to grow", "--data", data)
+        run("sign", "--data", data)
+        assert run("cosign", url, "--key", key, "--shard", "gw.0", "--data", data).exit_code == 0
+        assert run("verify", "--data", data).exit_code == 0
+    finally:
+        process.terminate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
