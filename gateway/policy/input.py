@@ -56,6 +56,9 @@ def batch_of(query: Query) -> int:
         return 0
     if query.model is None or not query.model.batching:
         return 1
+    if len(call.inputs) == 1:
+        shape = call.inputs[0].shape
+        return max(shape[0], 0) if shape else 0
     rows = -1
     for tensor in call.inputs:
         first = tensor.shape[0] if tensor.shape else 0
@@ -76,7 +79,8 @@ def total_bytes_of(query: Query) -> int:
     total = 0
     if query.call is not None:
         for tensor in query.call.inputs:
-            total += size_of(tensor)
+            data = tensor.data
+            total += data.nbytes if isinstance(data, memoryview) else len(data)
     return total
 
 
@@ -91,6 +95,11 @@ def deadline_ms(query: Query) -> int:
 def days_of(query: Query) -> int:
     """Whole days since 1970-01-01, UTC."""
     return query.context.received_us // _DAY_US
+
+
+def hours_of(query: Query) -> int:
+    """Whole hours since 1970-01-01, UTC."""
+    return query.context.received_us // _HOUR_US
 
 
 def weekday_of(query: Query) -> int:

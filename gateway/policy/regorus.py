@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from random import getrandbits
 from typing import Literal
 
 import msgspec
@@ -89,7 +90,7 @@ class EmbeddedPoint:
             return self._compare(snapshot, query, kept)
         self.stats.hits += 1
         return Decision(
-            id=decision_id(),
+            id=f"{getrandbits(128):032x}",
             allow=True,
             servable=query.model.id if query.model is not None else None,
             reasons=kept.reasons,
@@ -167,4 +168,4 @@ class Snapshot:
 
 def decision_id() -> str:
     """32 hex characters; unique, not secret."""
-    return f"{random.getrandbits(128):032x}"  # a name, not a secret
+    return f"{getrandbits(128):032x}"  # a name, not a secret
