@@ -94,6 +94,22 @@ class Models(Section):
     """Models to load at the start in mode explicit; * for all."""
     accept_files: bool = False
     """Take model files from load requests in mode explicit: whoever may load can then run code."""
+    threads: Annotated[int, Field(ge=0)] = 1
+    """Threads inside one run of a model whose configuration says nothing; 0 leaves it to onnxruntime."""
+    instances: Count = 2
+    """Runs of one model that may be under way at once in a worker, unless its configuration says otherwise."""
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    """onnxruntime's execution providers in order of preference; the CPU is always the last."""
+    default_max_batch_size: Count = 64
+    """Rows of one call, and of a shared run, for models that can batch and do not say how much (Triton: 4)."""
+    max_queue: Count = 1024
+    """Calls that may wait for one model in a worker; the next is refused with RESOURCE_EXHAUSTED."""
+    memory_budget_bytes: Annotated[int, Field(ge=0)] = 0
+    """What the models of a worker may take by their estimates; 0 for no bound."""
+    run_limit_s: Annotated[float, Field(gt=0)] = 30.0
+    """Ends a run of a model whose cost depends on its input's values, such as one with a loop."""
+    op_libraries: tuple[str, ...] = ()
+    """Custom-operator libraries, by path, that a model's configuration may ask for: they run as the gateway."""
 
 
 class Policy(Section):
