@@ -123,12 +123,12 @@ def obligations(folder: Path) -> dict[str, Callable[[], object]]:
     mask = merge((MaskOutputs(names=("ssn",), how="zero"),))
     model = Model()
     return {
-        "no obligation, before": lambda: apply.before(call, DECISION, nothing, model, 8),
+        "no obligation, before": lambda: apply.before(call, DECISION, nothing, model, 8, now_ns=0),
         "no obligation, after": lambda: apply.after((SCORE, NAMES), DECISION, nothing),
-        "limit": lambda: apply.before(call, DECISION, limit, model, 8),
-        "rate limit": lambda: apply.before(call, DECISION, rate, model, 8),
-        "rate limit and quota": lambda: apply.before(call, DECISION, both, model, 8),
-        "mask, before": lambda: apply.before(call, DECISION, mask, model, 8),
+        "limit": lambda: apply.before(call, DECISION, limit, model, 8, now_ns=0),
+        "rate limit": lambda: apply.before(call, DECISION, rate, model, 8, now_ns=0),
+        "rate limit and quota": lambda: apply.before(call, DECISION, both, model, 8, now_ns=0),
+        "mask, before": lambda: apply.before(call, DECISION, mask, model, 8, now_ns=0),
         "mask zero, after": lambda: apply.after((SCORE, NAMES), DECISION, mask),
         "mask hash of 8 strings": lambda: masked((SCORE, NAMES), {"ssn": "hash"}, b"k" * 32),
     }

@@ -90,10 +90,15 @@ class InferenceHandler:
             check_requested(call.outputs, servable.signature, servable.id)
             draft.stage = "oblige"
             deadline_ns = self._obligations.before(
-                call, permit.decision, duties, servable.signature, rows, principal=draft.principal, model=draft.model
+                call,
+                permit.decision,
+                duties,
+                servable.signature,
+                rows,
+                now_ns=self._clock_ns(),
+                principal=draft.principal,
+                model=draft.model,
             )
-            if deadline_ns is not None and self._clock_ns() >= deadline_ns:
-                raise DeadlineExceeded("the deadline passed before the model could run")
             draft.stage = "infer"
             run = await servable.infer(inputs, deadline_ns=deadline_ns)
         draft.inferred_ns = self._clock_ns()

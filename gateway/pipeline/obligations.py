@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from gateway.errors import PermissionDenied
+from gateway.errors import DeadlineExceeded, PermissionDenied
 from gateway.pipeline.limits import request_defect, response_defect
 from gateway.pipeline.masking import mask_defect, masked
 from gateway.pipeline.requirements import unmet
@@ -52,26 +52,28 @@ class Obligations:
         signature: Outputs,
         rows: int,
         *,
+        now_ns: int,
         principal: Principal | None = None,
         model: ModelFacts | None = None,
     ) -> int | None:
         """Hold ``duties`` against a prediction about to run; the deadline it has, None for none.
 
-        ``rows`` is its batch. ``principal`` and ``model`` are facts for ``require``: one that is not given
-        proves nothing.
+        ``rows`` is its batch, ``now_ns`` the monotonic time. ``principal`` and ``model`` are facts for ``require``:
+        one that is not given proves nothing.
 
         Raises: PermissionDenied with code ``requirement_unmet``, ``limit_exceeded`` or ``mask_impossible``;
-        Throttled; Overloaded when rates cannot be counted.
+        DeadlineExceeded; Throttled; Overloaded when rates cannot be counted.
         """
         if duties is self._nothing:
-            return call.context.deadline_ns
+            return _in_time(call.context.deadline_ns, now_ns)
         self._require(call.context, decision, duties, principal, model)
         if duties.limit is not None and (defect := request_defect(duties.limit, call, rows)):
             raise PermissionDenied(("limit_exceeded",), decision.id, defect)
+        deadline_ns = _in_time(_deadline_ns(call.context, duties), now_ns)
         if duties.mask and (defect := mask_defect(duties.mask, signature.outputs, call.outputs)):
             raise PermissionDenied(("mask_impossible",), decision.id, defect)
         self._take(decision, duties, rows)
-        return _deadline_ns(call.context, duties)
+        return deadline_ns
 
     def before_other(
         self,
@@ -145,3 +147,9 @@ def _deadline_ns(context: Context, duties: Duties) -> int | None:
         return context.deadline_ns
     ours = context.received_ns + duties.deadline_ms * 1_000_000
     return ours if context.deadline_ns is None else min(ours, context.deadline_ns)
+
+
+def _in_time(deadline_ns: int | None, now_ns: int) -> int | None:
+    if deadline_ns is not None and now_ns >= deadline_ns:
+        raise DeadlineExceeded("the deadline passed before the model could run")
+    return deadline_ns

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from gateway.errors import GatewayError, PermissionDenied, Throttled
+from gateway.errors import DeadlineExceeded, GatewayError, PermissionDenied, Throttled
 from gateway.pipeline.obligations import Obligations
 from gateway.policy.obligations import (
     Deadline,
@@ -92,11 +92,12 @@ class Desk:
         *bound: Obligation,
         call: Call | None = None,
         rows: int = 2,
+        now_ns: int = 0,
         principal: Principal | None = None,
         model: ModelFacts | None = None,
     ) -> int | None:
         return self.obligations.before(
-            call or _CALL, DECISION, merge(bound), Model(), rows, principal=principal, model=model
+            call or _CALL, DECISION, merge(bound), Model(), rows, now_ns=now_ns, principal=principal, model=model
         )
 
     def after(self, *bound: Obligation, requested: tuple[OutputRequest, ...] = ()) -> tuple[Tensor, ...]:
@@ -159,6 +160,14 @@ def test_a_deadline_shortens_and_never_lengthens(desk: Desk, ours: int, theirs: 
     deadline = None if theirs is None else 10**9 + theirs * 10**6
     found = desk.before(Deadline(max_ms=ours), call=call(deadline_ns=deadline))
     assert found == 10**9 + expected * 10**6
+
+
+def test_a_call_whose_time_is_up_uses_nothing_up(desk: Desk) -> None:
+    rate = RateLimit(key="t", rps=1, burst=1)
+    for bound, theirs in (((), 5), ((rate,), 5), ((rate, Deadline(max_ms=1)), None)):
+        with pytest.raises(DeadlineExceeded):
+            desk.before(*bound, call=call(deadline_ns=theirs), now_ns=2 * 10**9)
+    assert desk.till.taken == []
 
 
 def principal(**facts: object) -> Principal:
