@@ -1,0 +1,89 @@
+"""One segment: few statements a commit, settings that hold, creation that is whole or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger import merkle, segment
+from gateway.ledger.reader import ShardReader, connect
+from gateway.ledger.segment import Segment
+from gateway.ledger.verify import verify
+
+from .conftest import Open, fill
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Segment:
+    (tmp_path / "gw.0").mkdir()
+    made = Segment.open(segment.create(tmp_path / "gw.0", "gw.0", 0, merkle.EMPTY), "gw.0")
+    yield made
+    made.close()
+
+
+def test_a_batch_is_three_statements_however_large(live: Segment) -> None:
+    """One hand-over of the interpreter lock per statement: one per row would starve under a busy event loop."""
+    seen: list[str] = []
+    live._db.set_trace_callback(seen.append)
+    live.commit([(seq, b"leaf") for seq in range(256)], [], [])
+    live._db.set_trace_callback(None)
+    assert [text.split(" ")[0] for text in seen] == ["BEGIN", "INSERT", "COMMIT"]
+    assert live.end() == 256
+
+
+def test_durability_does_not_rest_on_defaults(live: Segment) -> None:
+    asked = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "wal_autocheckpoint": 0, "page_size": 16_384}
+    assert {name: live._db.execute(f"PRAGMA {name}").fetchone()[0] for name in asked} == asked
+
+
+def test_a_failed_batch_leaves_nothing(live: Segment) -> None:
+    live.commit([(0, b"a")], [], [])
+    with pytest.raises(sqlite3.IntegrityError):
+        live.commit([(1, b"b"), (0, b"again")], [], [])
+    assert live.end() == 1
+    live.commit([(1, b"b")], [], [])
+
+
+def test_a_reader_cannot_write(live: Segment) -> None:
+    live.commit([(0, b"a")], [], [])
+    db = connect(live.path)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        db.execute("DELETE FROM leaf")
+    db.close()
+
+
+async def test_a_draft_left_by_a_crash_is_no_segment(root: Path, open_shard: Open) -> None:
+    (root / "gw.0").mkdir(parents=True)
+    (root / "gw.0" / "000000000000.db.new").write_bytes(b"half a file")
+    ledger = await open_shard()
+    await fill(ledger, 3)
+    assert [path.name for path in segment.files(root / "gw.0")] == ["000000000000.db"]
+    assert not list((root / "gw.0").glob("*.new"))
+
+
+async def test_a_reader_holds_no_transaction_between_reads(root: Path, open_shard: Open) -> None:
+    """One that did would keep the log from ever being moved into its file."""
+    ledger = await open_shard()
+    await fill(ledger, 200)
+    reader = ShardReader(root, "gw.0")
+    assert len(reader.read(0, 10)) == 10
+    await ledger.close()
+    assert (root / "gw.0" / "000000000000.db-wal").stat().st_size == 0
+    assert reader.size() == 202
+    reader.close()
+
+
+@pytest.mark.slow
+async def test_a_million_records_verify_within_thirty_seconds(root: Path, open_shard: Open) -> None:
+    """By the record, on a tenth of them; ``bench/ledger.py`` prints the figure."""
+    ledger = await open_shard()
+    await fill(ledger, 100_000, model="m" * 200, policy_sha="a" * 64, model_sha="b" * 64, in_c="c" * 64)
+    await ledger.close()
+    started = time.process_time()
+    report = verify(root)
+    took = time.process_time() - started
+    assert report.ok
+    assert took * 10 < 30
