@@ -170,7 +170,7 @@ def _reported(as_json: bool) -> Iterator[None]:
         else:
             console = Console(stderr=True, highlight=False)
             console.print(Text(refusal.code, style="bold red"), Text(refusal.message))
-            for reason in refusal.reasons:
+            for reason in refusal.reasons if refusal.code == "PERMISSION_DENIED" else ():
                 console.print(Text("reason ", style="dim"), Text(reason), sep="")
             for label, value in _ids(refusal.quotes).items():
                 console.print(f"[dim]{label.replace('_', ' ')}[/dim] {value}")
