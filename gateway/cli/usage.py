@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -163,21 +164,20 @@ def _print_text(format: Format, found: Usage, by: Sequence[str], source: str, ev
 def _print_table(by: Sequence[str], rows: Sequence[Row], check: Reconciliation) -> None:
     columns = {
         "requests": "requests",
-        "answered": "answered",
         "denied": "denied",
         "failed": "failed",
         "rows": "rows",
-        "in_bytes": "bytes in",
-        "out_bytes": "bytes out",
+        "bytes": "bytes",
         "compute_seconds": "compute s",
     }
-    table = Table(title="Usage")
+    table = Table(title="Usage", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in by:
         table.add_column(name, overflow="fold")
     for title in columns.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(str(row[name]) or "-") for name in by), *(_cell(row[name]) for name in columns))
+        shown = row | {"bytes": int(row["in_bytes"]) + int(row["out_bytes"])}
+        table.add_row(*(Text(str(row[name]) or "-") for name in by), *(_cell(shown[name]) for name in columns))
     console = Console()
     console.print(table if rows else "no usage in this window")
     console.print(Text(str(check), style="green" if check.exact else "bold red"))

@@ -44,7 +44,7 @@ _SUMS = Sums.__struct_fields__
 class UsageFold:
     """Keeps ``Usage`` as rows; memory holds only what is not yet stored, so it does not grow with time."""
 
-    version = 1
+    version = 2
     tables = (
         "CREATE TABLE usage (hour_us INTEGER, tenant TEXT, principal TEXT, model TEXT, version TEXT, "
         + ", ".join(f"{name} INTEGER NOT NULL" for name in _SUMS)

@@ -165,5 +165,10 @@ def delivery_counters(exporters: Sequence[Exporter]) -> Iterator[Counter]:
         delivered.add((exporter.name,), exporter.delivered)
         dropped.add((exporter.name,), exporter.dropped)
     yield from (delivered, dropped)
+    merged: dict[str, Counter] = {}
     for exporter in exporters:
-        yield from exporter.families()
+        for family in exporter.families():
+            into = merged.setdefault(family.name, Counter(family.name, family.help, family.labels, scale=family.scale))
+            for key, value in family.cells.items():
+                into.add(key, value)
+    yield from merged.values()

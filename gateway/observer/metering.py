@@ -1,7 +1,7 @@
-"""Metering: one CloudEvent a call, sent in batches to a webhook (OpenMeter, Kong, a billing system of one's own).
+"""Metering: one CloudEvent a prediction, sent in batches to a webhook (OpenMeter, Kong, a billing system of one's own).
 
 At least once, never lost; ``id`` is the prediction id, so a receiver that keeps ids by ``source``, as CloudEvents
-asks of it, counts each call once. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
+asks of it, counts each once. https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.ledger.record import decode
 from gateway.observer.cells import Counter
+from gateway.observer.usage import is_prediction
 from gateway.observer.usage_formats import cloud_event
 
 BATCH_TYPE = "application/cloudevents-batch+json; charset=utf-8"
@@ -23,18 +24,19 @@ log = logging.getLogger(__name__)
 
 
 class EventMaker:
-    """Makes the metering event of each call, denied ones too (with nothing to pay); ``source`` names this gateway."""
+    """Makes the metering event of each prediction, of denied ones too (with nothing to pay). ``source`` names this
+    gateway."""
 
     def __init__(self, source: str) -> None:
         self._source = source
 
     def make(self, shard: str, seq: int, leaf: bytes) -> Sequence[bytes]:
-        """The event as JSON; none for what is no call."""
+        """The event as JSON; none for what is no prediction."""
         try:
             record = decode(leaf)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return ()
-        if record.kind != "call":
+        if not is_prediction(record):
             return ()
         return (msgspec.json.encode(cloud_event(record, self._source)),)
 

@@ -30,11 +30,18 @@ Family = Counter | Histogram | Gauge
 
 
 def render(families: Iterable[Family], *, openmetrics: bool = True) -> bytes:
-    """``families`` as text. A family without cells is left out; names must not repeat."""
+    """``families`` as text. A family without cells is left out.
+
+    Raises: ValueError when a name repeats: no scraper would take the page.
+    """
     out: list[str] = []
+    names: set[str] = set()
     for family in families:
         if not family.cells:
             continue
+        if family.name in names:
+            raise ValueError(f"metric family {family.name} stands twice")
+        names.add(family.name)
         if isinstance(family, Counter):
             _counter(out, family, openmetrics)
         elif isinstance(family, Histogram):

@@ -12,7 +12,7 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.reader import ShardReader, shards
 from gateway.ledger.record import Record
 from gateway.observer.followers import records
-from gateway.observer.usage import Usage
+from gateway.observer.usage import Usage, is_prediction
 
 BATCH = 4096
 
@@ -35,7 +35,7 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
         kinds = "".join(f" + {count} {kind}" for kind, count in sorted(self.others.items()))
         outside = f" + {self.outside} outside the window" if self.outside else ""
         broken = "".join(f"; shard {shard} cannot be read: {error}" for shard, error in sorted(self.broken.items()))
-        calls = f"{self.billed} call{'' if self.billed == 1 else 's'}"
+        calls = f"{self.billed} prediction{'' if self.billed == 1 else 's'}"
         found = self.billed + self.outside + sum(self.others.values())
         sign = "=" if self.ledger == found else "≠"
         verdict = "exact" if self.exact else f"NOT EXACT, {self.ledger - found} records unaccounted for"
@@ -45,7 +45,7 @@ class Reconciliation(msgspec.Struct, frozen=True, kw_only=True):
 def tally(
     root: Path, *, from_us: int, to_us: int, each: Callable[[Record], None] = lambda record: None
 ) -> tuple[Usage, Reconciliation]:
-    """The usage of calls received in ``from_us`` <= t < ``to_us``, over all shards; ``each`` sees every such call.
+    """The usage of predictions received in ``from_us`` <= t < ``to_us``, over all shards; ``each`` sees each of them.
 
     Records committed after it began are not looked at, so the counts are of one moment for each shard.
     """
@@ -57,7 +57,7 @@ def tally(
             size, first = reader.size(), reader.read(0, 1)
             ledger += size - first[0][0] if first else 0  # what was pruned is the archive's, not missing
             for record in _read(reader, shard, size):
-                if record.kind == "call" and not from_us <= record.t_us < to_us:
+                if is_prediction(record) and not from_us <= record.t_us < to_us:
                     outside += 1
                 elif usage.apply(record) is not None:
                     each(record)
@@ -65,7 +65,7 @@ def tally(
             broken[shard] = str(error)
         finally:
             reader.close()
-    check = Reconciliation(ledger=ledger, billed=usage.calls, outside=outside, others=usage.others, broken=broken)
+    check = Reconciliation(ledger=ledger, billed=usage.predictions, outside=outside, others=usage.others, broken=broken)
     return usage, check
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from gateway.ledger.record import Record
 from gateway.observer.cells import Counter, Labels
 from gateway.observer.openmetrics import Gauge
+from gateway.observer.usage import is_prediction
 
 _MODEL = ("model", "version")
 _DURATIONS = ("request", "queue", "compute_input", "compute_infer", "compute_output")
@@ -30,7 +31,7 @@ class TritonAliases:
 
     def apply(self, record: Record, model: Labels) -> None:
         """Fold one call; those that are no inference leave nothing."""
-        if not record.method.endswith(("/ModelInfer", "/ModelStreamInfer")) or not model[0]:
+        if not is_prediction(record) or not model[0]:
             return
         if record.outcome != "answered":
             self.failure.add((*model, reason_of(record)))

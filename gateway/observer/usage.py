@@ -1,7 +1,7 @@
 """Usage as a fold over records: who used which model, hour by hour, exactly.
 
-Never bill from metrics: they sample, overflow and hide principals. Here each record of kind "call" lands in
-exactly one row, so the rows' requests add up to the ledger's count, and ``reconcile`` proves that they do.
+Never bill from metrics: they sample, overflow and hide principals. Here each recorded prediction lands in exactly
+one row and every other record is counted by its kind, so all add up to the ledger's count; ``reconcile`` proves it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Key(NamedTuple):
 
 
 class Sums(msgspec.Struct, kw_only=True):
-    """What was used. ``requests`` counts every recorded call; ``rows``, bytes and ``compute_us`` those answered
-    (a call that failed or was denied is counted, and costs nothing)."""
+    """What was used. ``requests`` counts every recorded prediction; ``rows``, bytes and ``compute_us`` those answered
+    (one that failed or was denied is counted, and costs nothing)."""
 
     requests: int = 0
     answered: int = 0
@@ -45,19 +45,21 @@ class Sums(msgspec.Struct, kw_only=True):
 
 
 class Usage:
-    """Rows of usage. ``calls`` counts the records of kind "call" and ``others`` the rest, by kind."""
+    """Rows of usage. ``predictions`` counts what is in them, ``others`` all other records: by kind, or by method for
+    calls that are no prediction (metadata, repository)."""
 
     def __init__(self) -> None:
         self.rows: dict[Key, Sums] = {}
-        self.calls = 0
+        self.predictions = 0
         self.others: dict[str, int] = {}
 
     def apply(self, record: Record) -> Key | None:
-        """Fold one record; returns the key of the row it changed, None for what is not a call."""
-        if record.kind != "call":
-            self.others[record.kind] = self.others.get(record.kind, 0) + 1
+        """Fold one record; returns the key of the row it changed, None for what is no prediction."""
+        if not is_prediction(record):
+            kind = record.method.rpartition("/")[2] if record.kind == "call" else record.kind
+            self.others[kind] = self.others.get(kind, 0) + 1
             return None
-        self.calls += 1
+        self.predictions += 1
         key = key_of(record)
         row = self.rows.get(key)
         if row is None:
@@ -74,6 +76,11 @@ class Usage:
         else:
             row.failed += 1
         return key
+
+
+def is_prediction(record: Record) -> bool:
+    """Whether a model was asked for: the calls that are metered."""
+    return record.kind == "call" and record.method.endswith(("/ModelInfer", "/ModelStreamInfer"))
 
 
 def key_of(record: Record) -> Key:

@@ -177,3 +177,14 @@ async def test_a_port_in_use_is_named(shards, clock) -> None:
         observer = Observer(shards.root.parent, settings, clock_us=clock, clock_ns=lambda: 0)
         with pytest.raises(OSError, match=rf"admin address 127.0.0.1:{settings.port}: "):
             await observer.run(asyncio.Event())
+
+
+async def test_a_page_has_each_family_once_whatever_is_exported(shards, clock) -> None:
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    async with running(shards.root.parent, clock, environ=environ) as get:
+        status, _, text = await get("/metrics")
+        assert status == 200
+        heads = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+        assert len(heads) == len(set(heads))
+        assert 'gateway_ledger_lag_seconds{follower="changes"} 0.0' in text
+        assert "gateway_traces_kept_total" in text

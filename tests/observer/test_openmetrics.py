@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,13 @@ def test_info_and_unknown_gauges_in_both_formats() -> None:
 
 def test_a_family_without_cells_is_left_out() -> None:
     assert text(Counter("a", "A.")) == ["# EOF"]
+
+
+def test_a_name_that_stands_twice_is_refused() -> None:
+    counter = Counter("a", "A.")
+    counter.add(())
+    with pytest.raises(ValueError, match="metric family a stands twice"):
+        render([counter, counter])
 
 
 def test_hostile_label_values_stay_on_their_line() -> None:

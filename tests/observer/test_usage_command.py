@@ -43,7 +43,7 @@ def test_json_has_one_row_per_group_and_reconciles(data: Path) -> None:
         ("=cmd()", "globex/app", "credit", "4", 1, 2, 0),
         ("acme", "acme/app", "credit", "3", 3, 4, 1),
     ]
-    assert result.stderr == "reconciled: 5 ledger records = 4 calls + 1 beat (exact)\n"
+    assert result.stderr == "reconciled: 5 ledger records = 4 predictions + 1 beat (exact)\n"
 
 
 def test_grouping_by_hour(data: Path) -> None:
@@ -54,7 +54,7 @@ def test_grouping_by_hour(data: Path) -> None:
 def test_a_window_counts_what_is_in_it_and_says_what_is_outside(data: Path) -> None:
     result = run(data, "--json", "--from", "2026-09-21T15:00", "--to", "2026-09-21T17:00+01:00")
     assert [r["requests"] for r in json.loads(result.stdout)] == [1]
-    assert result.stderr == "reconciled: 5 ledger records = 1 call + 3 outside the window + 1 beat (exact)\n"
+    assert result.stderr == "reconciled: 5 ledger records = 1 prediction + 3 outside the window + 1 beat (exact)\n"
 
 
 def test_csv_has_a_header_and_no_cell_that_a_spreadsheet_would_run(data: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_table_shows_rows_and_the_line(data: Path) -> None:
 def test_a_gap_in_the_ledger_is_exit_status_one_and_named(data: Path, shards, record) -> None:
     shards.add(record(9))
     result = run(data, "--json", status=1)
-    assert "12 ledger records ≠ 5 calls + 1 beat (NOT EXACT, 6 records unaccounted for)" in result.stderr
+    assert "12 ledger records ≠ 5 predictions + 1 beat (NOT EXACT, 6 records unaccounted for)" in result.stderr
 
 
 def test_a_shard_that_cannot_be_read_is_exit_status_one_and_named(data: Path, shards) -> None:

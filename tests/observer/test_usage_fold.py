@@ -21,7 +21,7 @@ def test_answers_denials_and_failures_of_one_principal(record, denied) -> None:
     assert usage.rows == {
         key: Sums(requests=3, answered=1, denied=1, failed=1, rows=2, in_bytes=128, out_bytes=32, compute_us=900)
     }
-    assert (usage.calls, usage.others) == (3, {"beat": 1})
+    assert (usage.predictions, usage.others) == (3, {"beat": 1})
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,9 @@ def test_a_call_belongs_to_the_hour_in_which_it_was_received(record) -> None:
     for t_us in (HOUR_US - 1, HOUR_US, 2 * HOUR_US - 1):
         usage.apply(record(t_us=t_us))
     assert {key.hour_us: sums.requests for key, sums in usage.rows.items()} == {0: 1, HOUR_US: 2}
+
+
+def test_calls_that_are_no_prediction_are_counted_by_method_and_make_no_row(record) -> None:
+    usage = Usage()
+    usage.apply(record(method="inference.GRPCInferenceService/ModelMetadata"))
+    assert (usage.rows, usage.predictions, usage.others) == ({}, 0, {"ModelMetadata": 1})
