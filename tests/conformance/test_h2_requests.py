@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 from certificates import Authority
+from hyperframe.frame import SettingsFrame
 from raw_client import message
 from transports import running
 
@@ -65,6 +66,17 @@ async def test_several_messages_in_one_data_frame_of_a_stream() -> None:
         client.data(stream, message(b"a") + message(b"") + message(b"c"))
         assert await client.status(stream) == OK
         assert client.body(stream) == message(b"a") + message(b"") + message(b"c")
+
+
+async def test_a_large_frame_may_come_with_the_acknowledgement_that_allows_it() -> None:
+    async with running("h2") as server:
+        client = await server.raw()
+        client.acks = False
+        await client.until(lambda: any(isinstance(f, SettingsFrame) for f in client.frames))
+        client.frame(SettingsFrame(0, flags=["ACK"]))
+        body = bytes(60_000)
+        assert await client.status(client.call(body)) == OK
+        assert len(client.body(1)) == len(message(body))
 
 
 async def test_request_trailers_end_the_body() -> None:

@@ -11,6 +11,7 @@ from typing import cast
 
 from gateway.transport.h2 import core as h2
 from gateway.transport.h2.calls import Call
+from gateway.transport.h2.cutter import Cutter
 from gateway.transport.h2.intake import Intake
 from gateway.transport.h2.sender import Sender
 from gateway.transport.lifetime import Lifetime, Verdict
@@ -42,21 +43,36 @@ class Reader:
         self._clock_ns = clock_ns
         self._call_soon = asyncio.get_running_loop().call_soon
         self._fresh: list[int] = []
+        self._cutter: Cutter | None = Cutter()
 
     def receive(self, data: bytes) -> None:
         """Take the next bytes, the preface included."""
         try:
-            for frame in self._core.receive(data):
-                try:
-                    self._dispatch(frame)
-                except h2.H2StreamError as error:
-                    self._stream_failed(error)
+            if self._cutter is None:
+                self._take(data)
+            else:
+                self._take_one_by_one(self._cutter, data)
             self._sender.after(self._core.maybe_goaway_reply())
         except h2.H2Error as error:
             reason = error.args[0] if error.args and isinstance(error.args[0], int) else _PROTOCOL_ERROR
             self._core.send_goaway(reason)
             self._sender.close()
         self._sender.wake()
+
+    def _take(self, data: bytes) -> None:
+        for frame in self._core.receive(data):
+            try:
+                self._dispatch(frame)
+            except h2.H2StreamError as error:
+                self._stream_failed(error)
+
+    def _take_one_by_one(self, cutter: Cutter, data: bytes) -> None:
+        # The core decodes all it is given before it learns that the peer has seen our SETTINGS, so the first frame
+        # that uses our frame size must not come with the acknowledgement.
+        while data:
+            piece = data if self._cutter is None else cutter.cut(data)
+            data = data[len(piece) :]
+            self._take(piece)
 
     def _dispatch(self, frame: h2.Frame) -> None:
         if isinstance(frame, h2.H2FrameData):
@@ -129,7 +145,9 @@ class Reader:
         _, waiting, flags = self._core.recv_settings(frame)
         self._window(waiting)
         self._sender.after(flags)
-        if not frame.ack:
+        if frame.ack:
+            self._cutter = None
+        else:
             self._judge(self._lifetime.settings(spoke=self._sender.spoke), b"too_many_settings")
 
     def _window(self, waiting: list[object]) -> None:

@@ -188,6 +188,23 @@ def test_resets_of_streams_that_nobody_looked_at_end_the_connection() -> None:
         open_and_reset()
 
 
+def test_a_large_frame_is_decoded_once_the_acknowledgement_was_taken_and_not_before() -> None:
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+    ack, large = bytes([0, 0, 0, 4, 1, 0, 0, 0, 0]), bytes([0, 0x80, 0, 0, 0, 0, 0, 0, 1]) + bytes(0x8000)
+    together = h2.open_core(Limits())
+    together.begin()
+    together.receive(preface)
+    with pytest.raises(h2.H2Error):
+        together.receive(ack + large)
+    apart = h2.open_core(Limits())
+    apart.begin()
+    apart.receive(preface)
+    (frame,) = apart.receive(ack)
+    assert isinstance(frame, h2.H2FrameSettings)
+    apart.recv_settings(frame)
+    assert isinstance(apart.receive(large)[0], h2.H2FrameData)
+
+
 def test_a_graceful_shutdown_is_final_once_the_ping_is_answered() -> None:
     pair = Pair()
     stream, _ = pair.open()
