@@ -16,7 +16,7 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
-from gateway.errors import DeadlineExceeded, ModelFailed, Overloaded, Unavailable
+from gateway.errors import Cancelled, DeadlineExceeded, Draining, ModelFailed, Overloaded, Unavailable
 from gateway.serving.batch_queue import BatchQueue, Rule, Waiting
 from gateway.serving.datatypes import Array
 from gateway.serving.servable import Arrays
@@ -127,14 +127,23 @@ class Batcher:
             self._statistics.failed("REJECTED", now - late.since_ns)
             _fail(late, self._too_late(late))
         while self._idle and (batch := self._queue.take(now)):
-            self._idle -= 1
-            loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._executor, self._execute, batch)
-            work.add_done_callback(partial(self._finish, batch))
+            self._start(batch)
         due = self._queue.due_ns()
         if self._idle and due is not None and self._alarm is None:
             delay_s = max(due - now, 0) / 1e9
             self._alarm = asyncio.get_running_loop().call_later(delay_s, self._rouse)
+
+    def _start(self, batch: list[Call]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            work = loop.run_in_executor(self._executor, self._execute, batch)
+        except RuntimeError:  # the executor has been shut down
+            for call in batch:
+                self._statistics.failed("OTHER", 0)
+                _fail(call, Draining(f"model '{self._model}' is leaving with this gateway"))
+            return
+        self._idle -= 1
+        work.add_done_callback(partial(self._finish, batch))
 
     def _rouse(self) -> None:
         self._alarm = None
@@ -157,7 +166,8 @@ class Batcher:
         counted: Timing | None = None
         for call, result in zip(batch, results, strict=True):
             if not isinstance(result, Share):
-                self._statistics.failed("BACKEND", self._clock_ns() - call.since_ns)
+                left = isinstance(result, Cancelled)
+                self._statistics.failed("CANCELED" if left else "BACKEND", self._clock_ns() - call.since_ns)
                 _fail(call, result)
                 continue
             if result.timing is not counted:
@@ -169,14 +179,16 @@ class Batcher:
         self._dispatch()
 
     def _execute(self, batch: list[Call]) -> list[Share | Exception]:
-        """In a thread: run the batch. If that fails, run each call alone: one caller's inputs must not fail
-        another's call."""
-        if len(batch) > 1:
-            try:
-                return self._together(batch)
-            except ModelFailed:
-                pass
-        return [self._alone(call) for call in batch]
+        """In a thread: run the calls whose callers are still there. If that fails, run each alone: one caller's
+        inputs must not fail another's call."""
+        here = [call for call in batch if not call.caller.done()]
+        shares: list[Share | Exception]
+        try:
+            shares = self._together(here) if len(here) > 1 else [self._alone(call) for call in here]
+        except ModelFailed:
+            shares = [self._alone(call) for call in here]
+        given = dict(zip(map(id, here), shares, strict=True))
+        return [given.get(id(call)) or Cancelled("the caller left before the run") for call in batch]
 
     def _alone(self, call: Call) -> Share | Exception:
         started = self._clock_ns()

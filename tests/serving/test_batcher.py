@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from serving_fakes import settle
 
-from gateway.errors import DeadlineExceeded, ModelFailed, Overloaded, Unavailable
+from gateway.errors import DeadlineExceeded, Draining, ModelFailed, Overloaded, Unavailable
 from gateway.serving.batch_queue import Rule
 from gateway.serving.batcher import Batcher, Limits, Share
 from gateway.serving.datatypes import Array
@@ -113,6 +113,29 @@ async def test_a_caller_who_left_is_not_run(executor: ThreadPoolExecutor) -> Non
     await asyncio.gather(first, stays)
     assert bench.model.batches == [1, 1]
     assert bench.snapshot().fails == {"CANCELED": 1}
+
+
+async def test_a_caller_who_left_while_the_threads_were_busy_is_not_run(executor: ThreadPoolExecutor) -> None:
+    bench = Bench(executor, instances=4)
+    busy = [await bench.busy(), await bench.busy()]
+    gone = bench.call(1, 2, 3)
+    await settle()
+    assert len(bench.batcher) == 0
+    gone.cancel()
+    await settle()
+    bench.model.gate.set()
+    await asyncio.gather(*busy)
+    await asyncio.to_thread(executor.shutdown)
+    await settle()
+    assert bench.model.batches == [1, 1]
+    assert bench.snapshot().fails == {"CANCELED": 1}
+
+
+async def test_after_the_threads_are_gone_calls_are_refused(executor: ThreadPoolExecutor) -> None:
+    bench = Bench(executor)
+    executor.shutdown()
+    with pytest.raises(Draining, match="is leaving with this gateway"):
+        await bench.call(1)
 
 
 async def test_a_caller_whose_deadline_passed_is_not_run(executor: ThreadPoolExecutor) -> None:
