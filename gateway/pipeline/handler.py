@@ -108,7 +108,7 @@ class InferenceHandler:
             raise DeadlineExceeded("the deadline passed while the model ran")
         draft.stage = "mask"
         masked = self._obligations.after(run.outputs, permit.decision, duties, call.outputs)
-        draft.outputs = select(masked, call.outputs, batching=servable.facts.batching)
+        draft.outputs = select(masked, call.outputs, batching=servable.facts.batching, specs=servable.signature.outputs)
         return servable.id, permit, duties.headers
 
 

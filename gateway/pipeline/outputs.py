@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gateway.errors import InvalidInput
 from gateway.pipeline.classification import classify
 from gateway.serving.servable import Signature
+from gateway.serving.spec import TensorSpec
 from gateway.types import OutputRequest, ServableId, Tensor
 
 
@@ -31,19 +32,25 @@ def check_requested(requested: Sequence[OutputRequest], signature: Signature, se
 
 
 def select(
-    outputs: tuple[Tensor, ...], requested: Sequence[OutputRequest], *, batching: bool = True
+    outputs: tuple[Tensor, ...],
+    requested: Sequence[OutputRequest],
+    *,
+    batching: bool = True,
+    specs: Sequence[TensorSpec] = (),
 ) -> tuple[Tensor, ...]:
     """``outputs`` reduced to the requested ones (all when none is named), keeping the model's order.
 
-    Called after masking, so that a class list never tells what a mask hides.
+    ``specs`` are the model's outputs, which know the names of their classes. Called after masking, so that a class
+    list never tells what a mask hides.
 
     Raises: InvalidInput when an output cannot be classified.
     """
     if not requested:
         return outputs
     wanted = {request.name: request for request in requested}
+    labels = {spec.name: spec.labels for spec in specs}
     return tuple(
-        classify(tensor, wanted[tensor.name].classification, batching=batching)
+        classify(tensor, wanted[tensor.name].classification, batching=batching, labels=labels.get(tensor.name, ()))
         if wanted[tensor.name].classification
         else tensor
         for tensor in outputs

@@ -51,33 +51,37 @@ class Host(Protocol):
     def clock_ns(self) -> Callable[[], int]: ...
 
 
-def assemble(
-    id_: ServableId, given: ModelSettings, graph: Graph, pace: Pace, host: Host, warmup_file: Read
-) -> ModelServable:
+def assemble(id_: ServableId, given: ModelSettings, graph: Graph, pace: Pace, host: Host, read: Read) -> ModelServable:
     """The servable that ``graph`` is under the ``given`` settings. Blocking: it runs the graph a few times, and then
-    every warm-up that the settings ask for.
+    every warm-up that the settings ask for. ``read`` gives the label and warm-up files that they name.
 
     A model that could batch by its shapes, but whose answers do not have a row for each row, is served without
     a batch dimension. Raises: ModelUnloadable when its settings contradict it.
     """
     settings = complete(given, graph.inputs, graph.outputs, host.default_max_batch_size)
-    servable, trial = _tried(id_, given, settings, graph, pace, host)
+    servable, trial = _tried(id_, given, settings, graph, pace, host, read)
     if trial.ran and settings.max_batch_size > 1 and not trial.leads:
         if given.max_batch_size:
             raise ModelUnloadable(
                 f"max_batch_size is {given.max_batch_size}, but for a batch of 2 rows the outputs do not have 2 rows"
             )
         settings = complete(given, graph.inputs, graph.outputs, 0)
-        servable, _ = _tried(id_, given, settings, graph, pace, host)
-    rehearse(graph, servable.signature, settings.warmups, warmup_file)
+        servable, _ = _tried(id_, given, settings, graph, pace, host, read)
+    rehearse(graph, servable.signature, settings.warmups, read)
     return servable
 
 
 def _tried(
-    id_: ServableId, given: ModelSettings, settings: ModelSettings, graph: Graph, pace: Pace, host: Host
+    id_: ServableId,
+    given: ModelSettings,
+    settings: ModelSettings,
+    graph: Graph,
+    pace: Pace,
+    host: Host,
+    read: Read,
 ) -> tuple[ModelServable, Trial]:
     graph.select([tensor.name for tensor in settings.outputs])
-    signature = signature_of(id_.name, settings)
+    signature = signature_of(id_.name, settings, _labels(settings, read))
     trial = attempt(graph, signature.inputs, settings.max_batch_size, pace, host.clock_ns)
     servable = ModelServable(
         facts=ModelFacts(id=id_, batching=settings.max_batch_size > 0, labels=settings.metric_tags),
@@ -111,3 +115,9 @@ def _limits(settings: ModelSettings, host: Host) -> Limits:
         configured_queue=queue.max_queue_size,
         timeout_ns=queue.default_timeout_us * 1000 if queue.timeout_action == "reject" else 0,
     )
+
+
+def _labels(settings: ModelSettings, read: Read) -> dict[str, tuple[str, ...]]:
+    """The class names of outputs, one a line in the files that the settings name."""
+    files = {tensor.name: tensor.label_filename for tensor in settings.outputs if tensor.label_filename}
+    return {name: tuple(read(file).decode("utf-8", "replace").splitlines()) for name, file in files.items()}

@@ -7,7 +7,7 @@ is refused, and the words say both sides.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.serving.datatypes import DTYPES
@@ -60,11 +60,15 @@ def complete(
     return filled
 
 
-def signature_of(name: str, settings: ModelSettings) -> ModelSignature:
-    """The signature that completed settings describe: effective shapes, with the batch dimension."""
+def signature_of(
+    name: str, settings: ModelSettings, labels: Mapping[str, tuple[str, ...]] | None = None
+) -> ModelSignature:
+    """The signature that completed settings describe: effective shapes, with the batch dimension. ``labels`` are the
+    class names of outputs."""
     rows = settings.max_batch_size
     inputs = [_spec(tensor, rows) for tensor in settings.inputs]
-    return ModelSignature(name, inputs, [_spec(tensor, rows) for tensor in settings.outputs], rows)
+    outputs = [replace(_spec(tensor, rows), labels=(labels or {}).get(tensor.name, ())) for tensor in settings.outputs]
+    return ModelSignature(name, inputs, outputs, rows)
 
 
 def _spec(tensor: TensorSettings, rows: int) -> TensorSpec:

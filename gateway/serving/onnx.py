@@ -78,8 +78,8 @@ class Files(Protocol):
         """Read and digest them. Raises: ModelUnloadable."""
         ...
 
-    def warmup(self, name: str) -> bytes:
-        """A file of the model's ``warmup`` directory. Raises: ModelUnloadable."""
+    def beside(self, path: str) -> bytes:
+        """A file of the model's directory, by its path in there. Raises: ModelUnloadable."""
         ...
 
 
@@ -136,7 +136,7 @@ class OnnxLoader:
             by_value = bool({name for _, name in contents.facts.operators} & VALUE_DRIVEN)
             model = OnnxModel(self.id.name, session, self.runtime.run_limit_s if by_value else 0)
             pace = Pace(0 if by_value else self.runtime.inline_ns)
-            return assemble(self.id, self.settings, model, pace, self.runtime, self.files.warmup)
+            return assemble(self.id, self.settings, model, pace, self.runtime, self.files.beside)
         except UnicodeDecodeError as error:
             raise ModelUnloadable(f"{self.files}: a name in it is not UTF-8: {error.reason}") from error
         except ModelUnloadable as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gateway.serving.model import Model
 
 Read = Callable[[str], bytes]
-"""The bytes of a file in the model's ``warmup`` directory. Raises: ModelUnloadable."""
+"""The bytes of a file, by its path in the model's directory. Raises: ModelUnloadable."""
 
 
 def rehearse(model: Model, signature: ModelSignature, samples: Sequence[WarmupSample], read: Read) -> None:
@@ -42,7 +42,7 @@ def _tensor(name: str, given: WarmupInput, rows: int, signature: ModelSignature,
 
 def _data(given: WarmupInput, shape: tuple[int, ...], read: Read) -> bytes:
     if given.fill == "file":
-        return read(given.file)
+        return read(f"warmup/{given.file}")
     count = int(np.prod(shape, dtype=np.int64))
     if given.datatype == BYTES:
         return join_elements([b""] * count)

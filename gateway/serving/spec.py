@@ -12,6 +12,7 @@ class TensorSpec:
     ``shape`` has the batch dimension where the model batches; -1 is free. ``reshape`` (also with the batch
     dimension) is what the graph sees in its place, None when that is the same. ``scalar`` means that callers may
     also write one more dimension of size 1, as Triton's clients must for what has no dimension of its own.
+    ``labels`` name an output's classes.
     """
 
     name: str
@@ -20,6 +21,7 @@ class TensorSpec:
     optional: bool = False
     reshape: tuple[int, ...] | None = None
     scalar: bool = False
+    labels: tuple[str, ...] = ()
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Whether an input may come in ``shape``."""

@@ -75,9 +75,9 @@ class VersionFiles:
         external = {name: self._external(name) for name in sorted(facts.external)}
         return Contents(model, external, facts, digest(self.main.name, model, external))
 
-    def warmup(self, name: str) -> bytes:
-        """A file of the model's ``warmup`` directory. Raises: ModelUnloadable."""
-        return self._bytes(self.root / "warmup" / name)
+    def beside(self, path: str) -> bytes:
+        """A file of the model's directory, by its path in there. Raises: ModelUnloadable."""
+        return self._bytes(self.root / path)
 
     def _external(self, location: str) -> bytes:
         if not location or "\0" in location or Path(location).is_absolute() or ".." in Path(location).parts:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidInput
 from gateway.pipeline.classification import MAX_ELEMENTS, classify
+from gateway.pipeline.outputs import select
 from gateway.serving.datatypes import DTYPES, split_elements
-from gateway.types import Tensor
+from gateway.serving.spec import TensorSpec
+from gateway.types import OutputRequest, Tensor
 
 SORTABLE = sorted(set(DTYPES) - {"FP16", "BF16", "BOOL", "BYTES"})
 
@@ -100,3 +102,10 @@ def test_order_is_by_value_then_index(datatype: str, data: st.DataObject) -> Non
     expected = sorted(range(len(values)), key=lambda i: (-values[i].item(), i))[:count]
     found = texts(classify(tensor([values], datatype), count))
     assert [int(text.split(":")[1]) for text in found] == expected
+
+
+def test_the_models_own_class_names_are_used() -> None:
+    scores = Tensor(name="p", datatype="FP32", shape=(1, 2), data=np.array([[0.25, 0.75]], np.float32).tobytes())
+    specs = [TensorSpec("p", "FP32", (-1, 2), labels=("benign", "malignant"))]
+    (chosen,) = select((scores,), [OutputRequest(name="p", classification=2)], specs=specs)
+    assert split_elements(chosen.data) == [b"0.750000:1:malignant", b"0.250000:0:benign"]

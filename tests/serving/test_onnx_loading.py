@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -17,7 +18,7 @@ from gateway.errors import ModelFailed
 from gateway.serving.model import ModelServable
 from gateway.serving.onnx import OnnxRuntime
 from gateway.serving.servable import ModelUnloadable
-from gateway.serving.settings import InstanceGroup, ModelSettings, WarmupInput, WarmupSample
+from gateway.serving.settings import InstanceGroup, ModelSettings, TensorSettings, WarmupInput, WarmupSample
 from gateway.serving.version_files import VersionFiles
 from gateway.types import ServableId, Tensor
 
@@ -180,3 +181,14 @@ def test_damaged_files_are_refused_or_served_and_nothing_else(load: Load, seed: 
             damaged[random.randrange(len(damaged))] = random.randrange(256)
         with contextlib.suppress(ModelUnloadable):
             load(bytes(damaged), run_limit_s=1)
+
+
+def test_class_names_come_from_the_label_file(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "labels.txt").write_text("benign\nmalignant\n")
+    output = TensorSettings(name="y", datatype="FP32", dims=(4,), label_filename="labels.txt")
+    servable = load(identity(), ModelSettings(max_batch_size=4, outputs=(output,)))
+    assert servable.signature.outputs[0].labels == ("benign", "malignant")
+    missing = ModelSettings(max_batch_size=4, outputs=(replace(output, label_filename="gone.txt"),))
+    with pytest.raises(ModelUnloadable, match=r"gone.txt: No such file"):
+        load(identity(), missing)
