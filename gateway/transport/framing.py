@@ -11,6 +11,7 @@ from gateway.errors import Code
 from gateway.transport.seam import Refused
 
 PREFIX_BYTES = 5
+_SMALL = 1024  # chunks below this are gathered
 _prefix = struct.Struct(">BI")
 
 
@@ -30,22 +31,23 @@ def whole_message(chunk: bytes) -> bytes | None:
 class Assembler:
     """Joins chunks into messages of at most ``limit`` bytes; holds no more than one unfinished message.
 
+    Small chunks are gathered, so that a message that comes byte by byte costs no more memory than its bytes.
     Not for two tasks at once.
     """
 
-    __slots__ = ("_chunks", "_limit", "_message", "_need", "held")
+    __slots__ = ("_chunks", "_flag", "_limit", "_need", "held")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._chunks: list[bytes] = []
-        self._message: bool | None = None  # the flag of the message whose body we wait for
+        self._chunks: list[bytes | bytearray] = []
+        self._flag: bool | None = None  # of the message whose body we wait for; None while we wait for a prefix
         self._need = PREFIX_BYTES
         self.held = 0
 
     @property
     def unfinished(self) -> bool:
         """True while bytes came that do not make a whole message yet."""
-        return self.held > 0 or self._message is not None
+        return self.held > 0 or self._flag is not None
 
     def feed(self, chunk: bytes) -> list[tuple[bool, bytes]]:
         """Return the messages that ``chunk`` completes, each with its compressed flag.
@@ -53,24 +55,34 @@ class Assembler:
         Raises: Refused with RESOURCE_EXHAUSTED as soon as a prefix announces more than the limit, before its
         body is kept; with INTERNAL for a flag that gRPC does not know.
         """
-        self._chunks.append(chunk)
         self.held += len(chunk)
         messages: list[tuple[bool, bytes]] = []
-        while self.held >= self._need:
-            part = self._take()
-            if self._message is None:
+        if self.held < self._need:
+            self._keep(chunk)
+            return messages
+        data = b"".join((*self._chunks, chunk)) if self._chunks else chunk
+        start = 0
+        while len(data) - start >= self._need:
+            part = data[start : start + self._need]
+            start += self._need
+            if self._flag is None:
                 self._begin(part)
             else:
-                messages.append((self._message, part))
-                self._message, self._need = None, PREFIX_BYTES
-        return messages
-
-    def _take(self) -> bytes:
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        part, rest = data[: self._need], data[self._need :]
+                messages.append((self._flag, part))
+                self._flag, self._need = None, PREFIX_BYTES
+        rest = data[start:]
         self._chunks = [rest] if rest else []
         self.held = len(rest)
-        return part
+        return messages
+
+    def _keep(self, chunk: bytes) -> None:
+        last = self._chunks[-1] if self._chunks else None
+        if isinstance(last, bytearray):
+            last += chunk
+        elif len(chunk) < _SMALL:
+            self._chunks.append(bytearray(chunk))
+        else:
+            self._chunks.append(chunk)
 
     def _begin(self, prefix: bytes) -> None:
         flag, length = _prefix.unpack(prefix)
@@ -81,4 +93,4 @@ class Assembler:
                 Code.RESOURCE_EXHAUSTED,
                 f"received message larger than max ({length} vs. {self._limit}): send fewer bytes",
             )
-        self._message, self._need = flag == 1, length
+        self._flag, self._need = flag == 1, length

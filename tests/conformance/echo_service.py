@@ -27,7 +27,13 @@ class EchoService:
     def methods(self) -> Methods:
         unary = {"Echo": self.echo, "Deny": self.deny, "Fail": self.fail, "Wait": self.wait, "Stubborn": self.stubborn}
         unary |= {"Grow": self.grow, "Deaf": self.deaf, "Unsendable": self.unsendable}
-        stream = {"Chat": self.chat, "Flood": self.flood, "Quit": self.quit, "Break": self.break_off}
+        stream = {
+            "Chat": self.chat,
+            "Flood": self.flood,
+            "Quit": self.quit,
+            "Break": self.break_off,
+            "Sleep": self.sleep,
+        }
         return Methods(
             unary={f"test.Test/{name}": handler for name, handler in unary.items()},
             stream={f"test.Test/{name}": handler for name, handler in stream.items()},
@@ -112,6 +118,13 @@ class EchoService:
     async def quit(self, head: Head, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Send one message and end, without reading."""
         yield b"only"
+
+    async def sleep(self, head: Head, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Read nothing until released."""
+        self.started.set()
+        await self.release.wait()
+        async for body in bodies:
+            yield body
 
     async def break_off(self, head: Head, bodies: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Refuse before the first message."""

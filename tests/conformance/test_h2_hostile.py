@@ -128,6 +128,22 @@ async def test_who_asks_and_never_reads_costs_bounded_memory() -> None:
         await client.close()
 
 
+async def test_a_stream_of_empty_messages_is_held_back_while_its_handler_sleeps() -> None:
+    async with running("h2") as server:
+        client = await server.raw()
+        stream = client.open("/test.Test/Sleep")
+        await asyncio.wait_for(server.service.started.wait(), 2)
+        for _ in range(300):
+            client.data(stream, message(b"") * 3_000, end=False)  # 4.5 MB of prefixes
+            await client.flush()
+            await asyncio.sleep(0)
+        await client.until(lambda: client.was_reset(stream) is not None)
+        assert client.was_reset(stream) == FLOW_CONTROL  # it sent more than it was allowed to
+        updates = [f for f in client.frames if isinstance(f, WindowUpdateFrame) and f.stream_id == stream]
+        assert sum(update.window_increment for update in updates) < 1_000_000
+        await serves_still(server)
+
+
 @pytest.mark.parametrize(
     "garbage",
     [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import struct
+import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -67,6 +69,26 @@ def test_an_unknown_flag_is_internal(flag: int) -> None:
     with pytest.raises(Refused) as caught:
         Assembler(LIMIT).feed(bytes([flag, 0, 0, 0, 0]))
     assert caught.value.code == 13
+
+
+def test_a_message_that_comes_byte_by_byte_costs_its_bytes() -> None:
+    size = 300_000
+    assembler = Assembler(size)
+    wire = frame(bytes(size))
+    tracemalloc.start()
+    for start in range(0, size, 2):
+        assembler.feed(wire[start : start + 2])
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 3 * size
+    assert assembler.feed(wire[size:]) == [(False, bytes(size))]
+
+
+def test_many_messages_in_one_chunk_take_linear_time() -> None:
+    wire = frame(b"") * 200_000
+    began = time.process_time()
+    assert len(Assembler(10).feed(wire)) == 200_000
+    assert time.process_time() - began < 3  # copying the rest for each would take minutes
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20))

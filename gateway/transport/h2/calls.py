@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.errors import Code
-from gateway.transport.framing import Assembler
+from gateway.transport.framing import PREFIX_BYTES, Assembler
 from gateway.transport.h2.core import HeaderMap
 from gateway.transport.seam import Answer, Head, Refused, Stream, Unary
 
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _FAILED = "transport.handler_failed"
 _BUG = Refused(Code.INTERNAL, "internal error")
+_MESSAGE_BYTES = 64  # what keeping a message costs beside its bytes
 _HIGH_WATER = 256 * 1024  # bytes of unread messages after which a stream's sender is held back
 
 
@@ -160,7 +161,7 @@ class Inbox(AsyncIterator[bytes]):
 
     def put(self, message: bytes) -> None:
         self._messages.append(message)
-        self._held += len(message)
+        self._held += len(message) + _MESSAGE_BYTES
         self._wake()
 
     def end(self, error: Refused | None = None) -> None:
@@ -177,8 +178,8 @@ class Inbox(AsyncIterator[bytes]):
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         message = self._messages.popleft()
-        self._held -= len(message)
-        self._on_read(self._call, len(message))
+        self._held -= len(message) + _MESSAGE_BYTES
+        self._on_read(self._call, len(message) + PREFIX_BYTES)
         if self._debt and self._held <= _HIGH_WATER:
             debt, self._debt = self._debt, 0
             self._wire.credit(self._call, debt)
