@@ -93,6 +93,7 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
         version=__version__,
         ready=ready,
         allowed=frozenset(config.server.metadata),
+        trust=config.server.trust_trace,
         memory=have.memory,
         control=have.models.control,
         statistics=have.statistics.counted,

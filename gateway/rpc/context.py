@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from gateway.transport.seam import Head
 from gateway.types import Action, Context, Credentials, TraceContext
 
+Trust: TypeAlias = Literal["always", "authenticated", "never"]
 _HEX = frozenset("0123456789abcdef")
 _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
@@ -23,9 +25,18 @@ class Clocks:
 
 
 def context(
-    head: Head, action: Action, clocks: Clocks, *, allowed: frozenset[str] = frozenset(), size: int = 0
+    head: Head,
+    action: Action,
+    clocks: Clocks,
+    *,
+    allowed: frozenset[str] = frozenset(),
+    trust: Trust = "authenticated",
+    size: int = 0,
 ) -> Context:
     """The context of one call (or one message of a stream) of ``action``.
+
+    ``trust`` says whose trace is continued: a stranger's could force sampling and join what is none of his business.
+    Who shows no credential is a stranger; one who shows a bad one is refused anyway.
 
     Of the metadata only credentials, trace context and the names in ``allowed`` are kept; a credential is never
     metadata, even where ``allowed`` names it by mistake: policy would see it, and records keep it. A name that is sent
@@ -36,14 +47,12 @@ def context(
         if name in _OURS or name in allowed:
             text = value.decode("latin-1")
             found[name] = f"{found[name]},{text}" if name in found else text
+    authorization, api_key = found.get("authorization", ""), found.get("x-api-key", "")
+    joins = trust == "always" or (trust == "authenticated" and (authorization or api_key or head.certificate))
     return Context(
         action=action,
-        trace=trace_context(found.get("traceparent", ""), found.get("tracestate", "")),
-        credentials=Credentials(
-            authorization=found.get("authorization", ""),
-            api_key=found.get("x-api-key", ""),
-            certificate=head.certificate,
-        ),
+        trace=trace_context(found.get("traceparent", "") if joins else "", found.get("tracestate", "")),
+        credentials=Credentials(authorization=authorization, api_key=api_key, certificate=head.certificate),
         received_us=clocks.us(),
         received_ns=clocks.ns(),
         peer=head.peer,

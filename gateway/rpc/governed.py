@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from gateway.errors import Unparsable
 from gateway.pipeline.gate import AnswerWith
 from gateway.policy.pdp import Facts
-from gateway.rpc.context import Clocks, context
+from gateway.rpc.context import Clocks, Trust, context
 from gateway.rpc.status import ok_trailers, refusal
 from gateway.transport.seam import Answer, Head, Unary
 from gateway.types import Action, Context, Delivery, ModelRef, Permit
@@ -57,15 +57,17 @@ def parse(kind: type[M], body: bytes) -> M:
 
 @dataclass(frozen=True, slots=True)
 class Governed:
-    """Makes handlers whose answers pass the gate. ``allowed`` are the metadata names that policy may see."""
+    """Makes handlers whose answers pass the gate. ``allowed`` are the metadata names that policy may see, ``trust``
+    says whose traces are continued."""
 
     gate: Gate
     clocks: Clocks
     allowed: frozenset[str] = frozenset()
+    trust: Trust = "authenticated"
 
     def context(self, head: Head, action: Action, size: int = 0) -> Context:
         """The context of one call of ``action``."""
-        return context(head, action, self.clocks, allowed=self.allowed, size=size)
+        return context(head, action, self.clocks, allowed=self.allowed, trust=self.trust, size=size)
 
     def unary(
         self,

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 from gateway.rpc.actions import INFER
 from gateway.rpc.codec import decode_infer, encode_reply
-from gateway.rpc.context import Clocks, context
-from gateway.rpc.regions import NO_REGIONS, Regions
+from gateway.rpc.governed import Governed
+from gateway.rpc.regions import Regions
 from gateway.rpc.status import ok_trailers, refusal
 from gateway.transport.seam import Answer, Head, Unary
 from gateway.types import Call, Delivery, Reply
@@ -17,16 +17,14 @@ Handler: TypeAlias = Callable[[Call, Callable[[Reply], bytes]], Awaitable[Delive
 """The life of a prediction: a decoded call and how its reply is encoded, to bytes whose record is durable."""
 
 
-def model_infer(
-    handler: Handler, clocks: Clocks, *, allowed: frozenset[str] = frozenset(), regions: Regions = NO_REGIONS
-) -> Unary:
-    """The handler of ModelInfer. ``allowed`` are the metadata names that policy may see."""
+def model_infer(governed: Governed, handler: Handler, regions: Regions) -> Unary:
+    """The handler of ModelInfer."""
 
     def encode(reply: Reply) -> bytes:
         return encode_reply(reply, regions)
 
     async def handle(head: Head, body: bytes) -> Answer:
-        asked = context(head, INFER, clocks, allowed=allowed, size=len(body))
+        asked = governed.context(head, INFER, len(body))
         trace_id = asked.trace.trace_id
         try:
             delivery = await handler(decode_infer(body, asked, regions), encode)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from gateway.rpc.actions import HEALTH, INFERENCE
-from gateway.rpc.context import Clocks
+from gateway.rpc.context import Clocks, Trust
 from gateway.rpc.governed import Gate, Governed
 from gateway.rpc.health import Health
 from gateway.rpc.inference import Handler, model_infer
@@ -39,6 +39,7 @@ def methods(
     ready: Callable[[], bool],
     name: str = "triton",
     allowed: frozenset[str] = frozenset(),
+    trust: Trust = "authenticated",
     memory: SharedRegions | None = None,
     control: Control | None = None,
     statistics: Counted | None = None,
@@ -50,13 +51,14 @@ def methods(
     """The table for one worker.
 
     ``name`` and ``version`` are what ServerMetadata answers (some clients expect ``triton``); ``ready`` says
-    whether the worker itself can serve; ``allowed`` are the metadata names that policy may see. ``memory`` is what
+    whether the worker itself can serve; ``allowed`` are the metadata names that policy may see, ``trust`` says
+    whose traces are continued. ``memory`` is what
     local callers may share with us, ``control`` loads and unloads on request, ``statistics`` counts the calls of
     models over all workers, ``logs`` and ``traces`` are settings that callers may change; what is None is not served.
     With ``public_health`` liveness and readiness of the server answer everybody: one bit, for probes without
     identity. ``reflection`` describes the services to tools.
     """
-    governed = Governed(gate, clocks, allowed)
+    governed = Governed(gate, clocks, allowed, trust)
     handler = handler if traces is None else marking(handler, traces)
     optional = {
         "system_shared_memory": memory,
@@ -73,7 +75,7 @@ def methods(
         return any(row.name == model for row in models.index())
 
     inference: dict[str, Unary] = {
-        "ModelInfer": model_infer(handler, clocks, allowed=allowed, regions=memory or NO_REGIONS),
+        "ModelInfer": model_infer(governed, handler, memory or NO_REGIONS),
         **server_methods(
             governed,
             models,

@@ -80,3 +80,19 @@ def test_any_text_gives_a_well_formed_trace(text: str):
     trace = trace_context(text)
     assert len(bytes.fromhex(trace.trace_id)) == 16
     assert len(bytes.fromhex(trace.span_id)) == 8
+
+
+@pytest.mark.parametrize(
+    ("trust", "metadata", "joined"),
+    [
+        ("always", (), True),
+        ("authenticated", (), False),
+        ("authenticated", (("x-api-key", b"k"),), True),
+        ("never", (("x-api-key", b"k"),), False),
+    ],
+)
+def test_a_stranger_s_trace_is_continued_only_where_that_is_wanted(trust, metadata, joined):
+    head = Head(method="s/m", metadata=(("traceparent", VALID.encode()), *metadata))
+    trace = context(head, INFER, CLOCKS, trust=trust).trace
+    assert (trace.trace_id == VALID[3:35]) is joined
+    assert bool(trace.parent_id) is joined

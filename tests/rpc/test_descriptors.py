@@ -35,8 +35,19 @@ def test_a_changed_file_is_found_stale(tmp_path: Path):
 
 
 @pytest.mark.parametrize("script", ["import gateway.rpc.service, {}", "import {}, gateway.rpc.service"])
-@pytest.mark.parametrize("other", ["tritonclient.grpc", "tritonclient.grpc.aio"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        "tritonclient.grpc",
+        "tritonclient.grpc.aio",
+        "mlserver.grpc.dataplane_pb2",
+        "kserve.protocol.grpc.grpc_predict_v2_pb2",
+    ],
+)
 def test_both_import_in_one_process_in_either_order(script: str, other: str):
+    package = other.partition(".")[0]
+    if importlib.util.find_spec(package) is None:  # it cannot live in one environment with tritonclient
+        pytest.skip(f"{package} is not installed here; docs/protocol.md says how this is tried")
     subprocess.run([sys.executable, "-W", "error", "-c", script.format(other)], check=True, timeout=60)
 
 
