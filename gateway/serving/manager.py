@@ -47,6 +47,7 @@ class Manager:
         self._roster = Roster()
         self._source: Source | None = None
         self._wake = asyncio.Event()
+        self._asking = asyncio.Lock()
         self._converging: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -123,9 +124,10 @@ class Manager:
         if self._source is None:
             return
         loop = asyncio.get_running_loop()
-        aspired = await loop.run_in_executor(self._executor, self._source.aspired)
-        names = self._roster.aspire(aspired)
-        self._roster.label(self._source.labels())
+        async with self._asking:  # a source is asked by one at a time, and the last answer is the newest
+            aspired = await loop.run_in_executor(self._executor, self._source.aspired)
+            names = self._roster.aspire(aspired)
+            self._roster.label(self._source.labels())
         for name in names:
             self._nudge(name)
 

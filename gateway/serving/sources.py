@@ -154,7 +154,7 @@ class DirectorySource:
         if not path.is_dir():
             log.warning("repository.missing", extra={"path": str(path)})
             return []
-        if (path / FILENAME).exists() or (path / CONFIG).exists() or _versions(path):
+        if (path / FILENAME).exists() or (path / CONFIG).exists() or _holds_versions(path):
             return [(self._name or path.resolve().name, path)]
         children = sorted(child for child in path.iterdir() if not child.name.startswith("."))
         return [(child.name, child) for child in children if child.is_dir()]
@@ -242,6 +242,11 @@ def _versions(directory: Path) -> list[int]:
     """Version directories: numbers without leading zeros, all else is ignored."""
     names = [child.name for child in directory.iterdir() if child.is_dir()]
     return sorted(int(name) for name in names if name.isascii() and name.isdecimal() and str(int(name)) == name)
+
+
+def _holds_versions(path: Path) -> bool:
+    """Whether the numbers in ``path`` are versions, not models that are called by numbers."""
+    return any((path / str(version) / FILENAME).exists() for version in _versions(path))
 
 
 def _labels(directory: Path, settings: ModelSettings) -> Mapping[str, str]:

@@ -51,7 +51,10 @@ class VersionFiles:
         """What tells whether any file beside the model file changed, without reading them."""
         found = []
         for path in sorted(self.main.parent.rglob("*")):
-            status = path.stat()
+            try:
+                status = path.stat()
+            except OSError:  # a link to nowhere matters only if the model needs it, and then reading it says so
+                status = path.lstat()
             found.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns))
         return tuple(found)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from serving_fakes import FakeLoader, FakeServable, FakeSource, PatientExecutor, PatientSleep, permit, settle
@@ -195,3 +197,24 @@ async def test_statistics_are_of_what_is_ready(stage: Stage) -> None:
     await stage.start(FakeLoader(ONE), FakeLoader(OTHER))
     rows = stage.manager.statistics(now_ns=0, now_ms=0)
     assert sorted((row.name, row.version) for row in rows) == [("m", "1"), ("n", "1")]
+
+
+async def test_the_source_is_asked_by_one_at_a_time(executor: ThreadPoolExecutor) -> None:
+    source = FakeSource()
+    asking: list[int] = []
+    most = 0
+
+    def aspired() -> dict[str, list[FakeLoader]]:
+        nonlocal most
+        asking.append(1)
+        most = max(most, len(asking))
+        time.sleep(0.01)
+        asking.pop()
+        return {}
+
+    source.aspired = aspired  # type: ignore[method-assign]
+    manager = Manager(executor)
+    await manager.start(source)
+    await asyncio.gather(*[manager.refresh() for _ in range(4)])
+    assert most == 1
+    await manager.close()

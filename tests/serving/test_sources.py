@@ -155,3 +155,15 @@ async def test_version_labels_come_from_the_configuration(tmp_path: Path, source
     assert "version label '12' must be letters" in manager.index()[0].reason
     assert manager.resolve(ModelRef("m")).id.version == "2"
     await manager.close()
+
+
+async def test_a_model_may_be_called_by_a_number(tmp_path: Path, source, executor) -> None:  # type: ignore[no-untyped-def]
+    place(tmp_path, "2024", scale(2))
+    place(tmp_path, "other", scale(3))
+    assert set(await rows(source, executor)) == {"2024", "other"}
+
+
+async def test_a_stray_link_to_nowhere_harms_nobody(tmp_path: Path, source, executor) -> None:  # type: ignore[no-untyped-def]
+    path = place(tmp_path, "m", scale(2))
+    (path.parent / "old").symlink_to(tmp_path / "gone")
+    assert await rows(source, executor) == {"m": ("1", State.READY, "")}
