@@ -59,6 +59,14 @@ def rpc_attributes(method: str, status: str, code: int, *, duplicate: bool) -> d
     return new | {"rpc.system": "grpc", "rpc.service": method.rpartition("/")[0], "rpc.grpc.status_code": code}
 
 
+def qualified(method: str, action: str) -> str:
+    """The full name of a recorded ``method``, which records may hold without its service."""
+    if "/" in method:
+        return method
+    service = "grpc.health.v1.Health" if action.startswith("health:") else "inference.GRPCInferenceService"
+    return f"{service}/{method}"
+
+
 def duplicates(opt_in: str) -> bool:
     """Whether ``OTEL_SEMCONV_STABILITY_OPT_IN`` asks for old names beside the new."""
     return "rpc/dup" in (item.strip() for item in opt_in.split(","))

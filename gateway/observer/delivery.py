@@ -61,8 +61,8 @@ class Delivery(Generic[Item]):
     """A follower (``gateway.ledger.follower``) that sends. Give it a loop of its own: ``apply`` waits for a network.
 
     ``send`` tells whether the receiver took the items; it may raise nothing. An item that it refuses for good is
-    dropped, unless ``give_up`` is false: then all wait for it. ``delivered`` and ``dropped`` count items since the
-    start.
+    dropped, unless ``give_up`` is false: then all wait for it. ``interrupt`` makes ``send`` give up waiting.
+    ``delivered`` and ``dropped`` count items since the start.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Delivery(Generic[Item]):
         clock_us: Callable[[], int],
         max_items: int = 512,
         give_up: bool = True,
+        interrupt: Callable[[], None] = lambda: None,
         max_lag_us: int = 24 * 3_600_000_000,
     ) -> None:
         self._name = name
@@ -84,6 +85,7 @@ class Delivery(Generic[Item]):
         self._clock_us = clock_us
         self._max_items = max_items
         self._give_up = give_up
+        self._interrupt = interrupt
         self._max_lag_us = max_lag_us
         self._projection: Projection | None = None
         self._next: dict[str, int] = {}
@@ -179,8 +181,9 @@ class Delivery(Generic[Item]):
         yield from self._maker.families()
 
     def stop(self) -> None:
-        """Start no further delivery; the one under way ends with its own timeout."""
+        """Start no further delivery, and let the one under way end as soon as it can."""
         self._stopping = True
+        self._interrupt()
 
     def close(self) -> None:
         """Close the positions' file."""

@@ -79,12 +79,12 @@ def trace_exporter(
     choice = choose(environ, "TRACES")
     if not choice:
         return None
-    from gateway.observer.traces import resource_of, span_sender  # the SDK loads only where it is used
+    from gateway.observer.traces import SpanSender, resource_of  # the SDK loads only where it is used
 
     sampler = Sampler(policy_of(environ, sampling))
     maker = SpanMaker(sampler, kept, duplicate=duplicates(environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "")))
-    send = span_sender(choice, resource_of(version, socket.gethostname()))
-    return Delivery(path.stem, maker, send, path, clock_us=clock_us, max_lag_us=max_lag_us)
+    send = SpanSender(choice, resource_of(version, socket.gethostname()))
+    return Delivery(path.stem, maker, send, path, clock_us=clock_us, max_lag_us=max_lag_us, interrupt=send.interrupt)
 
 
 def exporters(

@@ -20,6 +20,7 @@ from gateway.observer.cells import (
     Histogram,
     Labels,
 )
+from gateway.observer.conventions import qualified
 from gateway.observer.triton import TritonAliases
 
 Snapshot: TypeAlias = Mapping[str, list[tuple[Labels, list[int]]]]
@@ -105,7 +106,7 @@ class Metrics:
             return
         model = self._model(record)
         tenant = self._tenants(record.tenant)
-        method, code = self._methods(record.method), record.status
+        method, code = self._methods(qualified(record.method, record.action)), record.status
         self.calls.observe((method, code), record.dur_us)
         self.requests.add((*model, tenant, decision_of(record), code))
         self.outcomes.add((record.outcome, record.stage, self._errors(record.error)))
@@ -145,7 +146,7 @@ class Metrics:
         """Let the kept trace of ``record`` stand as an exemplar in the buckets it fell into."""
         if record.kind != "call" or not record.trace:
             return
-        key = (self._methods(record.method), record.status)
+        key = (self._methods(qualified(record.method, record.action)), record.status)
         self.calls.exemplify(key, Exemplar(record.trace, record.dur_us, record.t_us + record.dur_us))
         for phase, spent in phase_durations(record):
             if phase == "infer":

@@ -40,7 +40,7 @@ def spans_of(record: Record, rule: str, *, duplicate: bool = False) -> list[Span
     start_ns = record.t_us * 1000
     error = record.error or record.status if record.status in names.SPAN_ERRORS else ""
     server = Span(
-        name=record.method,
+        name=names.qualified(record.method, record.action),
         trace_id=record.trace,
         span_id=record.span,
         parent_id=record.parent,
@@ -82,7 +82,8 @@ def phase_span_id(trace_id: str, span_id: str, phase: int) -> str:
 
 def _server(record: Record, rule: str, error: str, duplicate: bool) -> Attributes:
     code = Code[record.status].value if record.status in Code.__members__ else Code.UNKNOWN.value
-    attributes = names.rpc_attributes(record.method, record.status, code, duplicate=duplicate)
+    method = names.qualified(record.method, record.action)
+    attributes = names.rpc_attributes(method, record.status, code, duplicate=duplicate)
     attributes |= {
         names.PREDICTION_ID: record.prediction_id,
         names.LEDGER_SHARD: record.shard,

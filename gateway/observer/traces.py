@@ -6,8 +6,7 @@ built from a record, finished, and handed to an exporter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -30,10 +29,23 @@ def resource_of(version: str, instance: str) -> Resource:
     return Resource({**detected.attributes, **ours, **named}, SCHEMA_URL)
 
 
-def span_sender(choice: Choice, resource: Resource) -> Callable[[Sequence[Span]], bool]:
-    """A function that sends spans and tells whether the collector took them. It blocks, up to the exporter's
-    timeout (``OTEL_EXPORTER_OTLP_TIMEOUT``, 10 s unless set)."""
-    return partial(_send, _exporter(choice), resource, InstrumentationScope(SCOPE, schema_url=SCHEMA_URL))
+class SpanSender:
+    """Sends spans and tells whether the collector took them. A call blocks, up to the exporter's timeout
+    (``OTEL_EXPORTER_OTLP_TIMEOUT``, 10 s unless set); ``interrupt``, from another thread, ends its waiting for good."""
+
+    def __init__(self, choice: Choice, resource: Resource) -> None:
+        self._exporter = _exporter(choice)
+        self._resource = resource
+        self._scope = InstrumentationScope(SCOPE, schema_url=SCHEMA_URL)
+
+    def __call__(self, spans: Sequence[Span]) -> bool:
+        """Whether the collector took ``spans``."""
+        built = [_readable(span, self._resource, self._scope) for span in spans]
+        return self._exporter.export(built) is SpanExportResult.SUCCESS
+
+    def interrupt(self) -> None:
+        """Send nothing more, and stop waiting to try again."""
+        self._exporter.shutdown()
 
 
 def _exporter(choice: Choice) -> SpanExporter:
@@ -46,10 +58,6 @@ def _exporter(choice: Choice) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
     return HttpExporter()
-
-
-def _send(exporter: SpanExporter, resource: Resource, scope: InstrumentationScope, spans: Sequence[Span]) -> bool:
-    return exporter.export([_readable(span, resource, scope) for span in spans]) is SpanExportResult.SUCCESS
 
 
 def _readable(span: Span, resource: Resource, scope: InstrumentationScope) -> ReadableSpan:

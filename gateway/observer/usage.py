@@ -80,7 +80,7 @@ class Usage:
 
 def is_prediction(record: Record) -> bool:
     """Whether a model was asked for: the calls that are metered."""
-    return record.kind == "call" and record.method.endswith(("/ModelInfer", "/ModelStreamInfer"))
+    return record.kind == "call" and record.method.rpartition("/")[2] in ("ModelInfer", "ModelStreamInfer")
 
 
 def key_of(record: Record) -> Key:

@@ -105,3 +105,16 @@ def test_a_policy_activation_is_a_span_of_its_own_trace() -> None:
 def test_a_model_that_failed_to_load_is_an_error_span() -> None:
     leaf = events.event("model_failed", boot="b", t_us=5, reason="bad file")("gov", 8)
     assert event_span(events.decode(leaf)).error == "bad file"
+
+
+@pytest.mark.parametrize(
+    ("method", "action", "expected"),
+    [
+        ("ModelInfer", "inference:infer", "inference.GRPCInferenceService/ModelInfer"),
+        ("Check", "health:check", "grpc.health.v1.Health/Check"),
+        ("a.B/C", "inference:infer", "a.B/C"),
+    ],
+)
+def test_a_method_is_named_in_full(record, method: str, action: str, expected: str) -> None:
+    server = spans_of(record(method=method, action=action), "ratio")[0]
+    assert (server.name, server.attributes[conventions.RPC_METHOD]) == (expected, expected)

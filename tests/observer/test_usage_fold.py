@@ -48,3 +48,9 @@ def test_calls_that_are_no_prediction_are_counted_by_method_and_make_no_row(reco
     usage = Usage()
     usage.apply(record(method="inference.GRPCInferenceService/ModelMetadata"))
     assert (usage.rows, usage.predictions, usage.others) == ({}, 0, {"ModelMetadata": 1})
+
+
+def test_a_method_without_its_service_is_a_prediction_all_the_same(record) -> None:
+    usage = Usage()
+    usage.apply(record(method="ModelInfer"))
+    assert usage.predictions == 1
