@@ -186,7 +186,7 @@ class Stages:
                 pass
 
         def oblige() -> None:
-            self._obligations.before(call, permit.decision, duties, servable.signature, 1)
+            self._obligations.before(call, permit.decision, duties, servable.signature, 1, now_ns=0)
             self._obligations.after(inference.outputs, permit.decision, duties)
 
         def commitments() -> None:
