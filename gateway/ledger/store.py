@@ -7,6 +7,7 @@ the page, so going on would build on what is not there. ``reopen`` starts from w
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from gateway.ledger.mounts import network_filesystem
 from gateway.ledger.reader import ShardReader
 from gateway.ledger.resume import load_tree
 from gateway.ledger.segment import Segment, unwritable
-from gateway.ledger.tree import Tree
+from gateway.ledger.tree import WIDTH, Tree
 from gateway.ledger.upkeep import Done, Order, perform
 from gateway.ledger.vault import Vault
 
@@ -155,7 +156,10 @@ class Store:
         Raises: sqlite3.Error, LedgerError.
         """
         done, vault = Done(), Vault(self._vault.keys)
-        for path in segment.files(self.directory)[:-1]:
+        covered = self.tree.size // WIDTH * WIDTH  # leaves whose hashes are in full tiles
+        for path, following in itertools.pairwise(segment.files(self.directory)):
+            if order.kind == "prune" and segment.first_seq(following) > covered:
+                continue
             closed = Segment.open(path, self.shard, check=False)
             try:
                 done += perform(order, closed, vault, live=False)
