@@ -25,6 +25,8 @@ from gateway.transport.seam import Methods, Transport
 
 _log = logging.getLogger("gateway.worker")
 
+QUOTAS_S = 5.0
+"""How often quota counts are put on stable storage: what a power cut may forget."""
 _SWITCH_INTERVAL_S = 0.0005
 """The ledger's writer thread shares the interpreter with a busy loop; the default of 5 ms would be its latency."""
 
@@ -49,6 +51,7 @@ async def work(child: Child, config: Config) -> None:
             _every(config.policy.poll_s, have.policies.step),
             _every(1.0, lambda: _settle(recorder)),
             _every(1.0, lambda: _follow_settings(have)),
+            _every(QUOTAS_S, lambda: asyncio.to_thread(have.counters.sync)),
         )
         gc.collect()
         gc.freeze()  # what is loaded by now lives as long as the process: no collection looks at it again

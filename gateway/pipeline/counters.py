@@ -36,7 +36,7 @@ class Counters:
         self._quotas.open()
 
     def sync(self) -> None:
-        """Have the quotas on stable storage on return; blocking. Rates need not survive."""
+        """Have the quotas on stable storage on return; blocking, for any thread. Rates need not survive."""
         self._quotas.sync()
 
     def close(self) -> None:

@@ -83,12 +83,12 @@ class SharedSlots:
             raise SlotsError(f"{self._path}: cut short; delete it while no gateway runs, its counts start anew")
 
     def sync(self) -> None:
-        """Have the counters on stable storage on return. Blocking."""
-        self._map.flush()
+        """Have the counters on stable storage on return. Blocking; may be called from another thread."""
+        os.fsync(self._file)  # takes the mapped pages along, and unlike msync lets other threads run meanwhile
 
     def close(self) -> None:
         """Write the counters back and let go of the file."""
-        self._map.flush()
+        self.sync()
         self._map.close()
         os.close(self._file)
 
