@@ -18,9 +18,6 @@ from gateway.errors import (
 from gateway.ledger.record import SCHEMA, Record
 from gateway.types import Call, Context, Decision, ModelFacts, ModelRef, Obligation, Principal, ServableId, Tensor
 
-_STRING_CAP = 256
-_REASONS_CAP = 64
-
 _NOBODY = Principal(id="", kind="anonymous", tenant="")
 _UNDECIDED = Decision(id="", allow=False, servable=None, effect="")
 _NO_MODEL = ServableId("", "", "")
@@ -100,65 +97,68 @@ def record_of(
     principal = draft.principal or _NOBODY
     decision = draft.decision or _UNDECIDED
     servable = draft.model.id if draft.model is not None and draft.model.known else _NO_MODEL
-    codes = tuple([r.code for r in decision.reasons[:_REASONS_CAP]]) if decision.reasons else ()
+    codes = tuple([r.code for r in decision.reasons]) if decision.reasons else ()
     if isinstance(error, PermissionDenied) and not codes:
-        codes = error.codes[:_REASONS_CAP]
+        codes = error.codes
     elif isinstance(error, Unauthenticated):
         codes = (error.kind,)
     status, outcome = ("OK", "answered") if error is None else ending(error, context.deadline_ns, now_ns)
-    asked = str(draft.ref) if draft.ref is not None else ""
+    # By position, in the order of Record's fields: by keyword it takes ten times as long. A test names them.
     return Record(
-        v=SCHEMA,
-        kind="call",
-        shard=shard,
-        seq=seq,
-        boot=boot,
-        t_us=context.received_us,
-        dur_us=(now_ns - start_ns) // 1000,
-        tenant=principal.tenant,
-        principal=principal.id,
-        kind_p=principal.kind if principal is not _NOBODY else "",
-        auth=principal.auth if principal is not _NOBODY else "",
-        cred=principal.credential,
-        method=context.action.method,
-        action=f"{context.action.group}:{context.action.name}",
-        asked=asked[:_STRING_CAP],
-        relaxed=relaxed,
-        model=servable.name,
-        version=servable.version,
-        model_sha=servable.digest,
-        route=draft.route,
-        rt=runtime if draft.queued_ns else "",
-        batch_n=draft.batch_n,
-        batch_i=draft.batch_i,
-        allow=decision.allow,
-        effect=decision.effect,
-        decision_id=decision.id,
-        reasons=codes,
-        obligations=tuple([_kind(o) for o in decision.obligations]) if decision.obligations else (),
-        policy_rev=decision.revision,
-        policy_sha=decision.digest,
-        engine=decision.engine if decision is not _UNDECIDED else "",
-        cached=decision.cached_from != "",
-        cached_from=decision.cached_from,
-        in_c=draft.inputs_c,
-        out_c=draft.outputs_c,
-        pol_c=draft.policy_c,
-        rows=draft.rows,
-        in_b=context.size,
-        out_b=sum([len(t.data) for t in draft.outputs]),
-        payload=draft.payload,
-        status=status,
-        outcome=outcome,
-        stage=draft.stage,
-        error="" if error is None else error.reason if isinstance(error, GatewayError) else "internal",
-        ph=draft.phases(now_ns),
-        trace=trace.trace_id,
-        span=trace.span_id,
-        parent=trace.parent_id,
-        flags=trace.flags,
-        req=draft.request_digest,
-        cut=len(asked) > _STRING_CAP,
+        SCHEMA,
+        "call",
+        shard,
+        seq,
+        boot,
+        context.received_us,
+        (now_ns - start_ns) // 1000,  # dur_us
+        principal.tenant,
+        principal.id,
+        principal.kind if principal is not _NOBODY else "",
+        "",  # purpose
+        principal.auth if principal is not _NOBODY else "",
+        principal.credential,
+        context.action.method,
+        f"{context.action.group}:{context.action.name}",
+        str(draft.ref) if draft.ref is not None else "",  # asked
+        relaxed,
+        servable.name,
+        servable.version,
+        servable.digest,
+        "",  # manifest_sha
+        draft.route,
+        runtime if draft.queued_ns else "",
+        draft.batch_n,
+        draft.batch_i,
+        decision.allow,
+        decision.effect,
+        decision.id,
+        codes,
+        tuple([_kind(o) for o in decision.obligations]) if decision.obligations else (),
+        decision.revision,
+        decision.digest,
+        decision.engine if decision is not _UNDECIDED else "",
+        decision.cached_from != "",
+        decision.cached_from,
+        draft.inputs_c,
+        draft.outputs_c,
+        draft.policy_c,
+        draft.rows,
+        context.size,
+        sum([len(t.data) for t in draft.outputs]),
+        draft.payload,
+        -1,  # score_bin
+        (),  # quality
+        status,
+        outcome,
+        draft.stage,
+        "" if error is None else error.reason if isinstance(error, GatewayError) else "internal",
+        draft.phases(now_ns),
+        trace.trace_id,
+        trace.span_id,
+        trace.parent_id,
+        trace.flags,
+        draft.request_digest,
     )
 
 
