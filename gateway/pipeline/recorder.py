@@ -147,9 +147,12 @@ class Recorder:
         if decision is not None and decision.slice:
             draft.policy_c = commit_bytes("pol", salt_in, decision.slice)
         draft.payload = draft.keep
+        kept = decision.slice if decision is not None else b""
         body = b""
         if draft.keep == "full":
-            body = encode_payload(call.inputs, draft.outputs, decision.slice if decision is not None else b"")
+            body = encode_payload(call.inputs, draft.outputs, kept)
+        elif kept:
+            body = encode_payload((), (), kept)  # no tensor: what policy read, so that it can be decided again
         return Payload(salts=salts, body=body, tenant=draft.principal.tenant)
 
 

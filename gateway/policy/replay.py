@@ -112,7 +112,9 @@ def _decide(engine: Interpreter, candidate: Bundle, kept: bytes) -> Verdict | st
 
 
 def _compare(record: Record, verdict: Verdict) -> Changed | None:
-    change = compare(record.allow, record.reasons, record.obligations, verdict)
+    warnings = {reason.code for reason in verdict.reasons if reason.severity == "warn"}
+    codes = set(record.reasons) - warnings  # a record does not tell the two apart
+    change = compare(record.allow, codes, record.obligations, verdict)
     if change is None:
         return None
     model = record.model or record.asked
