@@ -51,7 +51,7 @@ class Lifetime:
         self._settings = 0
 
     def look(self, now_ns: int, *, greeted: bool, calls: int) -> Verdict:
-        """Judge the connection. ``greeted``: its preface has come. ``calls``: how many are open."""
+        """Judge the connection. ``greeted``: preface and acknowledgement have come. ``calls``: how many are open."""
         if calls:
             self._idle_ns = now_ns
         if not greeted:

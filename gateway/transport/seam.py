@@ -17,10 +17,10 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What arrived before the body.
 
     ``method`` is the path without its leading slash (``package.Service/Method``). ``metadata`` has lower-case
-    names, ``-bin`` values decoded, and none of the transport's own fields (pseudo headers, ``grpc-*``,
-    ``content-type``, ``te``). ``deadline_ns`` is monotonic; None means the caller set none. ``peer`` is the
-    address in canonical text (no zone, no brackets, IPv4-mapped addresses as IPv4; "" for a Unix socket);
-    ``certificate`` is the peer's verified certificate in DER, b"" without mTLS.
+    names, ``-bin`` values decoded, and none of the transport's own fields (pseudo headers, ``te``,
+    ``content-type``, ``grpc-timeout``, ``grpc-encoding`` and their like). ``deadline_ns`` is monotonic; None means
+    the caller set none. ``peer`` is the address in canonical text (no zone, no brackets, IPv4-mapped addresses as
+    IPv4; "" for a Unix socket); ``certificate`` is the peer's verified certificate in DER, b"" without mTLS.
     """
 
     method: str

@@ -56,6 +56,16 @@ async def test_a_settings_flood_ends_the_connection() -> None:
         await serves_still(server)
 
 
+async def test_a_peer_that_never_acknowledges_our_settings_is_closed() -> None:
+    async with running("h2", Limits(handshake_s=0.5)) as server:
+        client = await server.raw()
+        client.acks = False
+        await client.until(client.closed.is_set)
+        polite = await server.raw()
+        await asyncio.sleep(1.2)
+        assert await polite.status(polite.call()) == 0
+
+
 async def test_a_continuation_flood_ends_the_connection() -> None:
     async with running("h2") as server:
         client = await server.raw()

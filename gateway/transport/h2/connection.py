@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         if max_looks:
             self._intake.look(max_looks)
         calls = len(self._intake.calls)
-        verdict = self._lifetime.look(now_ns, greeted=self._opening is None, calls=calls)
+        verdict = self._lifetime.look(now_ns, greeted=self._reader.settled, calls=calls)
         if verdict is Verdict.DRAIN:
             self.drain(self._shared.limits.max_age_grace_s)
         elif verdict is Verdict.CLOSE:

@@ -45,6 +45,11 @@ class Reader:
         self._fresh: list[int] = []
         self._cutter: Cutter | None = Cutter()
 
+    @property
+    def settled(self) -> bool:
+        """True once the peer has acknowledged our SETTINGS, which it must before long (RFC 9113, 6.5.3)."""
+        return self._cutter is None
+
     def receive(self, data: bytes) -> None:
         """Take the next bytes, the preface included."""
         try:
