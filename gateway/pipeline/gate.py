@@ -67,15 +67,10 @@ class Gate:
             if seen is error:
                 raise
             raise seen from error
-        if context.action.group == "health":
-            return Delivery(body=body, decision_id=permit.decision.id, headers=duties.headers)
-        receipt = await self._recorder.answered(draft)
-        return Delivery(
-            body=body,
-            prediction_id=receipt.prediction_id,
-            decision_id=permit.decision.id,
-            headers=duties.headers,
-        )
+        prediction_id = ""
+        if context.action.group != "health":
+            prediction_id = (await self._recorder.answered(draft)).prediction_id
+        return Delivery(body=body, prediction_id=prediction_id, decision_id=permit.decision.id, headers=duties.headers)
 
     async def visible(self, context: Context, refs: Sequence[ModelRef]) -> frozenset[ModelRef]:
         """Those of ``refs`` that the caller may do ``context``'s action on: for answers that list models.
