@@ -170,17 +170,26 @@ def _print_table(by: Sequence[str], rows: Sequence[Row], check: Reconciliation) 
         "bytes": "bytes",
         "compute_seconds": "compute s",
     }
-    table = Table(title="Usage", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title="Usage", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in by:
-        table.add_column(name, overflow="fold")
+        if name != "version" or "model" not in by:
+            table.add_column(name, overflow="fold")
     for title in columns.values():
         table.add_column(title, justify="right", no_wrap=True)
     for row in rows:
         shown = row | {"bytes": int(row["in_bytes"]) + int(row["out_bytes"])}
-        table.add_row(*(Text(str(row[name]) or "-") for name in by), *(_cell(shown[name]) for name in columns))
+        table.add_row(*map(Text, _names(by, row)), *(_cell(shown[name]) for name in columns))
     console = Console()
     console.print(table if rows else "no usage in this window")
     console.print(Text(str(check), style="green" if check.exact else "bold red"))
+
+
+def _names(by: Sequence[str], row: Row) -> list[str]:
+    """The row's dimensions, with the version beside its model: a table is as wide as a terminal."""
+    if "model" not in by or "version" not in by:
+        return [str(row[name]) or "-" for name in by]
+    joined = row | {"model": f"{row['model']}:{row['version']}" if row["model"] else ""}
+    return [str(joined[name]) or "-" for name in by if name != "version"]
 
 
 def _cell(value: float | str) -> Text:
