@@ -45,7 +45,8 @@ def context(
     found: dict[str, str] = {}
     for name, value in head.metadata:
         if name in _OURS or name in allowed:
-            text = value.decode("latin-1")
+            # An empty credential is a bad one, not none: a caller whose key is missing must not become anonymous.
+            text = value.decode("latin-1") or (" " if name in _SECRET else "")
             found[name] = f"{found[name]},{text}" if name in found else text
     authorization, api_key = found.get("authorization", ""), found.get("x-api-key", "")
     joins = trust == "always" or (trust == "authenticated" and (authorization or api_key or head.certificate))

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.errors import Unauthenticated
+from gateway.identity.chain import Chain
 from gateway.rpc.actions import INFER
 from gateway.rpc.context import Clocks, context, trace_context
 from gateway.transport.seam import Head
@@ -40,6 +42,13 @@ def test_a_credential_is_no_metadata_even_where_config_allows_it():
     made = of(("authorization", b"k"), ("x-api-key", b"j"), allowed=frozenset({"authorization", "x-api-key"}))
     assert made.metadata == {}
     assert (made.credentials.authorization, made.credentials.api_key) == ("k", "j")
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key"])
+async def test_an_empty_credential_is_not_taken_for_none(name: str):
+    with pytest.raises(Unauthenticated):
+        head = Head(method="s/m", metadata=((name, b""),))
+        await Chain(anonymous=True).authenticate(context(head, INFER, CLOCKS).credentials)
 
 
 def test_metadata_that_is_no_text_does_not_raise():
