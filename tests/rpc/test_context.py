@@ -46,9 +46,9 @@ def test_a_credential_is_no_metadata_even_where_config_allows_it():
 
 @pytest.mark.parametrize("name", ["authorization", "x-api-key"])
 async def test_an_empty_credential_is_not_taken_for_none(name: str):
+    shown = context(Head(method="s/m", metadata=((name, b""),)), INFER, CLOCKS).credentials
     with pytest.raises(Unauthenticated):
-        head = Head(method="s/m", metadata=((name, b""),))
-        await Chain(anonymous=True).authenticate(context(head, INFER, CLOCKS).credentials)
+        await Chain(anonymous=True).authenticate(shown)
 
 
 def test_metadata_that_is_no_text_does_not_raise():
