@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from gateway.observer.openmetrics import OPENMETRICS, PLAIN, wants_openmetrics
 from gateway.observer.readiness import Readiness
+from gateway.observer.redact import redacted
 
 
 def admin_app(
@@ -25,7 +26,7 @@ def admin_app(
     config: Mapping[str, object],
     routes: Sequence[BaseRoute] = (),
 ) -> Starlette:
-    """The application. ``metrics(openmetrics)`` renders a scrape, ``config`` is already redacted, ``routes`` are
+    """The application. ``metrics(openmetrics)`` renders a scrape, ``config`` is shown redacted, ``routes`` are
     served beside ours. All handlers run on the observer's loop, so a scrape sees whole folds."""
 
     async def get_metrics(request: Request) -> Response:
@@ -47,7 +48,7 @@ def admin_app(
         return _json(version)
 
     async def get_config(request: Request) -> Response:
-        return _json(config)
+        return _json(redacted(config))
 
     return Starlette(
         routes=[
