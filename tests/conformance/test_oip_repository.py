@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,3 +140,35 @@ def test_in_another_mode_they_are_refused(tmp_path):
         refusal = ("StatusCode.UNAVAILABLE", "explicit model load / unload is not allowed if polling is enabled")
         assert refused(client.load_model, "simple", headers=headers) == refusal
         assert refused(client.unload_model, "simple", headers=headers) == refusal
+
+
+def test_statistics_are_summed_over_workers_and_survive_one(gateway, client, headers):
+    client.load_model("id_FP64", headers=headers)
+
+    def counted() -> int:
+        (row,) = client.get_inference_statistics("id_FP64", headers=headers).model_stats
+        return row.inference_stats.success.count
+
+    for _ in range(12):
+        infer(gateway, headers, "id_FP64", "FP64")
+    assert eventually(lambda: counted() == 12), counted()
+    gateway.child("gateway: worker 0").kill()
+    with triton.InferenceServerClient(gateway.url) as other:
+        assert eventually(lambda: answers(other, headers, 12))
+
+
+def answers(client: triton.InferenceServerClient, headers: dict[str, str], count: int) -> bool:
+    try:
+        (row,) = client.get_inference_statistics("id_FP64", headers=headers).model_stats
+    except InferenceServerException:  # the connection belonged to the worker that died
+        return False
+    return row.inference_stats.success.count == count
+
+
+def eventually(check) -> bool:
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        if check():
+            return True
+        time.sleep(0.1)
+    return False
