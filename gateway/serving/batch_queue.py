@@ -77,12 +77,15 @@ class BatchQueue(Generic[Caller]):
             self.remove(call)
         return late
 
-    def take(self, now_ns: int) -> list[Waiting[Caller]]:
-        """Take out the next batch; empty when nothing waits, or when every batch still waits to grow."""
+    def take(self, now_ns: int, takers: int = 1) -> list[Waiting[Caller]]:
+        """Take out the next batch; empty when nothing waits, or when every batch still waits to grow.
+
+        With several ``takers`` standing idle it is one taker's fair part of what waits.
+        """
         for key in self._oldest_first():
             line = self._by_shape[key]
             if now_ns >= self._due_ns(line):
-                batch = self._front(line)
+                batch = self._front(line, self._part(line, takers))
                 self._shrink(key, len(batch))
                 return batch
         return []
@@ -102,10 +105,15 @@ class BatchQueue(Generic[Caller]):
         grown = rows >= rule.max_rows or any(rows >= size for size in rule.preferred)
         return line[0].since_ns + (0 if grown else rule.delay_ns)
 
-    def _front(self, line: deque[Waiting[Caller]]) -> list[Waiting[Caller]]:
+    def _part(self, line: deque[Waiting[Caller]], takers: int) -> int:
+        if takers < 2 or self._rule.delay_ns:  # who waits for a size wants that size
+            return self._rule.max_rows
+        return min(self._rule.max_rows, -(-sum(call.rows for call in line) // takers))
+
+    def _front(self, line: deque[Waiting[Caller]], limit: int) -> list[Waiting[Caller]]:
         batch = [line.popleft()]
         rows = batch[0].rows
-        while line and rows + line[0].rows <= self._rule.max_rows:
+        while line and rows + line[0].rows <= limit:
             rows += line[0].rows
             batch.append(line.popleft())
         return batch

@@ -126,7 +126,7 @@ class Batcher:
         for late in self._queue.expire(now):
             self._statistics.failed("REJECTED", now - late.since_ns)
             _fail(late, self._too_late(late))
-        while self._idle and (batch := self._queue.take(now)):
+        while self._idle and (batch := self._queue.take(now, self._idle)):
             self._start(batch)
         due = self._queue.due_ns()
         if self._idle and due is not None and self._alarm is None:

@@ -16,15 +16,17 @@ def call(number: int, rows: int = 1, width: int = 4, since: int = 0, expires: in
 calls = st.lists(st.tuples(st.integers(1, 5), st.sampled_from([2, 3]), st.booleans()), max_size=20)
 
 
-@given(calls, st.integers(0, 8))
-def test_every_call_leaves_once_whole_in_order_and_with_its_like(raw: list[tuple[int, int, bool]], limit: int) -> None:
+@given(calls, st.integers(0, 8), st.integers(1, 4))
+def test_every_call_leaves_once_whole_in_order_and_with_its_like(
+    raw: list[tuple[int, int, bool]], limit: int, takers: int
+) -> None:
     queue: BatchQueue[int] = BatchQueue(Rule(limit))
     waiting = [call(i, rows, width, since=i) for i, (rows, width, _) in enumerate(raw)]
     for one in waiting:
         queue.push(one)
     gone = {one.caller for one, (_, _, leaves) in zip(waiting, raw, strict=True) if leaves and queue.remove(one)}
     seen: list[Waiting[int]] = []
-    while batch := queue.take(now_ns=100):
+    while batch := queue.take(100, takers):
         assert len({one.key for one in batch}) == 1
         assert len(batch) == 1 or sum(one.rows for one in batch) <= limit
         seen.extend(batch)
@@ -69,3 +71,10 @@ def test_without_batching_every_call_runs_alone() -> None:
     queue.push(call(0))
     queue.push(call(1))
     assert len(queue.take(0)) == 1
+
+
+def test_idle_instances_share_what_waits() -> None:
+    queue: BatchQueue[int] = BatchQueue(Rule(64))
+    for number in range(7):
+        queue.push(call(number))
+    assert [len(queue.take(0, takers)) for takers in (3, 2, 1)] == [3, 2, 2]
