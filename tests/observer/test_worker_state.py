@@ -18,7 +18,7 @@ def state(worker: int = 0, **changes: object) -> WorkerState:
         "started_us": 1,
         "time_us": 1000,
         "ready": True,
-        "models": (ModelState(name="credit", version="3", state="AVAILABLE"),),
+        "models": (ModelState(name="credit", version="3", state="READY"),),
         "policy": PolicyState(revision="r7"),
     }
     return WorkerState(**(fields | changes))  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ def test_nobody_ever_reads_half_a_state(tmp_path: Path) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     for n in range(300):
-        state(0, inflight=n, models=(ModelState(name="m" * 5000, version="1", state="AVAILABLE"),)).write(tmp_path)
+        state(0, inflight=n, models=(ModelState(name="m" * 5000, version="1", state="READY"),)).write(tmp_path)
     done.set()
     watcher.join()
     assert set(seen) == {1}
