@@ -13,6 +13,7 @@ from gateway.errors import GatewayError, InvalidInput, Unparsable
 from gateway.rpc import contents
 from gateway.rpc.parameters import request_parameters
 from gateway.rpc.regions import NO_REGIONS, Regions, placement
+from gateway.rpc.reply_bytes import reply_bytes
 from gateway.types import Call, Context, ModelRef, OutputRequest, Parameters, Reply, Tensor
 from gateway.v1.inference import ModelInferRequest, ModelInferResponse
 
@@ -135,8 +136,10 @@ def encode_reply(reply: Reply, regions: Regions = NO_REGIONS) -> bytes:
 
     Raises: what ``Regions.write`` raises, for outputs that the caller wants in shared memory.
     """
-    response = response_of(reply, regions)
-    return response.SerializeToString()
+    for wanted in reply.call.outputs:
+        if wanted.shared_memory is not None:
+            return response_of(reply, regions).SerializeToString()
+    return reply_bytes(reply)
 
 
 def response_of(reply: Reply, regions: Regions = NO_REGIONS) -> ModelInferResponse:
