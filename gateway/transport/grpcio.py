@@ -18,7 +18,7 @@ import grpc
 import grpc.aio
 
 from gateway.errors import Code
-from gateway.transport.headers import OWN_FIELDS, canonical_host
+from gateway.transport.headers import MAX_DETAILS, OWN_FIELDS, canonical_host, short
 from gateway.transport.seam import Answer, Head, Limits, Metadata, Methods, Refused, Stream, Unary
 from gateway.transport.tls import ServerTls
 
@@ -204,6 +204,6 @@ def _certificate(auth: Mapping[str, Iterable[bytes]]) -> bytes:
 
 async def _abort(context: grpc.aio.ServicerContext[bytes, bytes], refused: Refused) -> NoReturn:
     trailers = _outgoing(refused.trailers)
-    if refused.details:
+    if 0 < len(refused.details) <= MAX_DETAILS:
         trailers = (*trailers, ("grpc-status-details-bin", refused.details))
-    await context.abort(_STATUS[refused.code], refused.message, trailers)
+    await context.abort(_STATUS[refused.code], short(refused.message), trailers)

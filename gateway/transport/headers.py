@@ -27,6 +27,8 @@ OWN_FIELDS = frozenset(
     }
 )
 FIELD_OVERHEAD = 32  # what HTTP/2 adds to the weight of each field (RFC 9113, 6.5.2)
+MAX_DETAILS = 4096  # bytes of grpc-status-details-bin
+_MAX_TEXT = 600  # characters of grpc-message, each at most twelve bytes on the wire
 _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 
 
@@ -49,11 +51,19 @@ def wire(trailers: Metadata) -> list[tuple[str, bytes]]:
 
 
 def status(refused: Refused) -> list[tuple[str, bytes]]:
-    """Return the trailer fields that tell how a call was refused."""
-    fields = [("grpc-status", b"%d" % refused.code), ("grpc-message", percent_encoded(refused.message))]
-    if refused.details:
+    """Return the trailer fields that tell how a call was refused.
+
+    Clients drop a status whose fields weigh more than some 8 KiB, so long texts are cut and huge details left out.
+    """
+    fields = [("grpc-status", b"%d" % refused.code), ("grpc-message", percent_encoded(short(refused.message)))]
+    if 0 < len(refused.details) <= MAX_DETAILS:
         fields.append(("grpc-status-details-bin", _base64(refused.details)))
     return fields + wire(refused.trailers)
+
+
+def short(text: str) -> str:
+    """Return ``text``, cut where it is too long for a status."""
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
 
 
 def percent_encoded(message: str) -> bytes:

@@ -26,7 +26,7 @@ class EchoService:
 
     def methods(self) -> Methods:
         unary = {"Echo": self.echo, "Deny": self.deny, "Fail": self.fail, "Wait": self.wait, "Stubborn": self.stubborn}
-        unary |= {"Grow": self.grow, "Deaf": self.deaf, "Unsendable": self.unsendable}
+        unary |= {"Grow": self.grow, "Deaf": self.deaf, "Unsendable": self.unsendable, "Verbose": self.verbose}
         stream = {
             "Chat": self.chat,
             "Flood": self.flood,
@@ -82,7 +82,13 @@ class EchoService:
         """Answer or refuse with a trailer that no header can hold."""
         if body == b"refuse":
             raise Refused(7, "no", (("x-bad", b"line\nbreak"),))
+        if body == b"body":
+            return Answer(7)  # type: ignore[arg-type]  # a bug of the handler
         return Answer(b"", (("x-bad", b"line\nbreak"),))
+
+    async def verbose(self, head: Head, body: bytes) -> Answer:
+        """Refuse with more text than a status can carry."""
+        raise Refused(3, "ü" * 100_000, details=bytes(100_000))
 
     async def deaf(self, head: Head, body: bytes) -> Answer:
         """Take no notice of a cancellation."""

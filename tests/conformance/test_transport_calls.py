@@ -102,7 +102,14 @@ async def test_a_bug_is_internal_and_tells_nothing(kind: str, path: str, caplog:
     assert "secret" in caplog.text  # the log has it
 
 
-@pytest.mark.parametrize("body", [b"answer", b"refuse"])
+async def test_a_text_too_long_for_a_status_is_cut(kind: str) -> None:
+    async with running(kind) as server, channel(server) as ch:
+        error = await failure(ch.unary_unary("/test.Test/Verbose")(b"", timeout=5))
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert error.details() == "ü" * 600 + "..."
+
+
+@pytest.mark.parametrize("body", [b"answer", b"refuse", b"body"])
 async def test_trailers_that_cannot_be_sent_are_our_bug(kind: str, body: bytes) -> None:
     async with running(kind) as server, channel(server) as ch:
         error = await failure(ch.unary_unary("/test.Test/Unsendable")(body, timeout=5))

@@ -65,11 +65,11 @@ class Sender:
         tail = HeaderMap([_STATUS_OK, *headers.wire(answer.trailers)]) if answer.trailers else _OK
         coding = call.coding if self._compress_min_bytes and len(body) >= self._compress_min_bytes else None
         head = _HEAD if coding is None else HeaderMap([_CONTENT_TYPE, ("grpc-encoding", coding)])
+        data = frame(body) if coding is None else frame(compression.compress(coding, body), compressed=True)
         if core.send_response_head(call.id, 200, head, False).stopped is not None:
             self.gone(call)
             return
         call.ended = call.headed = self.spoke = True
-        data = frame(body) if coding is None else frame(compression.compress(coding, body), compressed=True)
         verdict = core.send_data(call.id, data, 0, False)
         if verdict.done and verdict.stopped is None and not verdict.flags & _HANDLED:
             self._close_stream(call, tail)
