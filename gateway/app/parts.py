@@ -107,7 +107,7 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
     runtime = OnnxRuntime(
         executor=executor,
         threads=config.models.threads,
-        instances=config.models.instances,
+        instances=config.models.instances or max(2, len(os.sched_getaffinity(0)) // workers),
         max_queue=config.models.max_queue,
         providers=config.models.providers,
         run_limit_s=config.models.run_limit_s,

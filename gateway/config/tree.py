@@ -96,8 +96,8 @@ class Models(Section):
     """Take model files from load requests in mode explicit: whoever may load can then run code."""
     threads: Annotated[int, Field(ge=0)] = 1
     """Threads inside one run of a model whose configuration says nothing; 0 leaves it to onnxruntime."""
-    instances: Count = 2
-    """Runs of one model that may be under way at once in a worker, unless its configuration says otherwise."""
+    instances: Annotated[int, Field(ge=0)] = 0
+    """Runs of one model under way at once in a worker, unless its configuration says; 0: its share of cores, or 2."""
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """onnxruntime's execution providers in order of preference; the CPU is always the last."""
     default_max_batch_size: Count = 64
