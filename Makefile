@@ -44,6 +44,10 @@ test-models: setup ## serve ONNX models that ship inside PyPI wheels and compare
 bench: setup ## the throughput table: bare and governed, both transports
 	$(BIN)/python bench/throughput.py $(ARGS)
 
+models: setup ## train the example models again and print their metrics
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[examples]'
+	$(BIN)/python -m examples.train
+
 check: lint types layers proto-check policy ## all static checks that CI runs
 
 lint: setup
