@@ -14,6 +14,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, root BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS head  (size INTEGER PRIMARY KEY, t_us INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
 """
+_ANCHORED = "SELECT CAST(coalesce(note, '') AS BLOB), CAST(coalesce(t_us, 0) AS INTEGER) FROM head ORDER BY size"
 NEWEST = "checkpoint"
 TABLE = "checkpoints.db"
 
@@ -46,10 +47,10 @@ def anchored(directory: Path) -> list[Stored]:
     try:
         db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            rows = db.execute("SELECT note, t_us FROM head ORDER BY size").fetchall()
+            rows = db.execute(_ANCHORED).fetchall()
         finally:
             db.close()
-        return [Stored(Checkpoint.parse((signed := note.parse(t.encode())).text), signed, t_us) for t, t_us in rows]
+        return [Stored(Checkpoint.parse((signed := note.parse(raw)).text), signed, t_us) for raw, t_us in rows]
     except (sqlite3.DatabaseError, note.BadNote) as error:
         raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from a copy") from error
 

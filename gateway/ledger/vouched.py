@@ -41,11 +41,14 @@ class Vouched:
     def anchors(self, governance: Path, shard: str = "gov") -> None:
         """The anchors in a governance ledger; also names a log's own head that is older than its anchor."""
         newest: dict[str, Head] = {}
-        for leaf in leaves(governance, shard) if shard in shards(governance) else ():
-            if (found := anchor.read(leaf)) is not None:
-                for name, (size, root) in found[1].items():
-                    newest[name] = Head(size, root, f"an anchor in {shard!r}", t_us=found[0])
-                    self.heads[name].append(newest[name])
+        try:
+            for leaf in leaves(governance, shard) if shard in shards(governance) else ():
+                if (found := anchor.read(leaf)) is not None:
+                    for name, (size, root) in found[1].items():
+                        newest[name] = Head(size, root, f"an anchor in {shard!r}", t_us=found[0])
+                        self.heads[name].append(newest[name])
+        except LedgerError:  # the governance ledger is verified itself, and named then
+            pass
         for name, head in newest.items():
             own = next((item for item in self.heads[name] if item.own), None)
             if own is not None and own.size < head.size:

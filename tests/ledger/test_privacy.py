@@ -22,6 +22,7 @@ from gateway.ledger.verify import verify_data
 
 from . import forgery
 from .conftest import START_US, Open, a_call, clock_us, fill
+from .test_proof import standalone
 
 
 async def keep(ledger: ShardLedger, count: int, subject: str, **fields: object) -> None:
@@ -181,6 +182,7 @@ async def test_pruned_records_leave_their_hashes(root: Path, open_shard: Open) -
     await keeper.close()
     report = verify_data(root.parent)
     assert report.findings == []
+    assert standalone(root.parent)[0] == 0
     assert report.coverage[0].leaves == 1_052
     assert report.coverage[0].checked == 1_052 - end
     assert proof.check(receipt, Keyring(root / "keyring").for_head("gateway-ledger/gw.0", 451))

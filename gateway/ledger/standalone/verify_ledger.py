@@ -15,23 +15,16 @@ import hashlib
 import json
 import sqlite3
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Point = tuple[int, int, int, int]
 Finding = tuple[str, str, str]
+Key = tuple[str, bytes, int, bytes, int, int]  # name, id, type, public key, first and last size that it may sign
 P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, P - 2, P) % P
-
-
-class Key(NamedTuple):
-    name: str
-    id: bytes
-    type: int
-    public: bytes
-    first: int
-    last: int | None
 
 
 class Head(NamedTuple):
@@ -130,8 +123,8 @@ def read_keyring(path: Path) -> list[Key]:
             if hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8] != key_id:
                 raise ValueError(f"keyring {path}: the id of {name} does not belong to its key")
             first, last = (words[1:] + ["0", "-"][len(words) - 1 :])[:2]
-            limit = None if last == "-" else int(last)
-            keys.append(Key(name, bytes.fromhex(key_id), raw[0], raw[1:], int(first), limit))
+            limit = sys.maxsize if last == "-" else int(last)
+            keys.append((name, bytes.fromhex(key_id), raw[0], raw[1:], int(first), limit))
     return keys
 
 
@@ -144,11 +137,10 @@ def open_head(data: bytes, keys: list[Key], source: str) -> tuple[str, Head]:
     for line in signatures.strip("\n").split("\n"):
         _, name, encoded = line.split(" ")
         raw = base64.b64decode(encoded, validate=True)
-        for key in keys:
-            in_time = key.first <= size and (key.last is None or size <= key.last)
-            if (key.name, key.id, key.name) != (name, raw[:4], origin) or not in_time or key.type != 1:
+        for known, key_id, kind, public, first, last in keys:
+            if (known, key_id, known, kind) != (name, raw[:4], origin, 1) or not first <= size <= last:
                 continue
-            if not ed25519_verifies(key.public, text.encode(), raw[4:]):
+            if not ed25519_verifies(public, text.encode(), raw[4:]):
                 raise ValueError(f"{source}: the signature of {name} does not verify")
             believed = True
     if not believed:
@@ -160,8 +152,12 @@ def segments(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*.db") if p.stem.isdigit() and len(p.stem) >= 12)
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)
+def rows(path: Path, sql: str) -> Iterator[Any]:
+    db = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)
+    try:
+        yield from db.execute(sql)
+    finally:
+        db.close()
 
 
 class Shard:
@@ -173,56 +169,59 @@ class Shard:
         self.anchors: dict[str, list[Head]] = {}
 
     def check(self) -> Finding | None:
-        name = self.folder.name
-        for path in segments(self.folder):
-            db = connect(path)
-            try:
-                for seq, leaf in db.execute("SELECT seq, CAST(leaf AS BLOB) FROM leaf ORDER BY seq"):
+        name, paths = self.folder.name, segments(self.folder)
+        try:
+            stored = dict(row for path in paths for row in rows(path, "SELECT n, hashes FROM tile WHERE level = 0"))
+            for place, path in enumerate(paths):
+                meta = dict(rows(path, "SELECT key, value FROM meta"))
+                here = (meta["shard"], meta["first_seq"], bytes(meta["root"]))
+                if here != (name, int(path.stem), self.tree.root()):
+                    return ("EDITED", name, f"{path.name} does not continue the segment before it")
+                if "pruned" in meta:  # deleted after their time; their hashes are in the tiles
+                    for seq in range(self.tree.size, int(paths[place + 1].stem)):
+                        self.grow(stored[seq >> 8][(seq & 255) * 32 : (seq & 255) * 32 + 32], stored)
+                for seq, leaf in rows(path, "SELECT seq, CAST(leaf AS BLOB) FROM leaf ORDER BY seq"):
                     if seq != self.tree.size:
                         return ("MISSING", name, f"record {self.tree.size} is not there, {seq} follows")
-                    if wrong := self.take(seq, leaf, db):
-                        return ("EDITED", name, wrong)
-            except (sqlite3.Error, TypeError, KeyError, ValueError) as error:
-                return ("EDITED", name, f"{path.name} cannot be read: {error}")
-            finally:
-                db.close()
+                    self.take(seq, leaf)
+                    self.grow(leaf_hash(leaf), stored)
+        except (sqlite3.Error, TypeError, KeyError, IndexError, ValueError) as error:
+            return ("EDITED", name, f"after {self.tree.size} records: {type(error).__name__}: {error}")
         if self.waiting:
             head = self.waiting[-1]
             return ("TRUNCATED", name, f"have {self.tree.size} records, {head.source} covers {head.size}")
         return None
 
-    def take(self, seq: int, leaf: bytes, db: sqlite3.Connection) -> str:
+    def take(self, seq: int, leaf: bytes) -> None:
         record = json.loads(leaf)
         fields = record.get("fields", {})
         if (record["shard"], record["seq"]) != (self.folder.name, seq):
-            return f"place {seq} holds record {record['shard']}/{record['seq']}"
+            raise ValueError(f"place {seq} holds record {record['shard']}/{record['seq']}")
         if record["kind"] == "boot" and (fields["size"], fields["root"]) != (seq, self.tree.root().hex()):
-            return f"the records before {seq} are not those that this boot saw"
+            raise ValueError(f"the records before {seq} are not those that this boot saw")
         if record["kind"] == "anchor":
             for shard, size, root in (line.split(" ") for line in fields["heads"]):
                 head = Head(int(size), base64.b64decode(root), f"an anchor in {self.folder.name}")
                 self.anchors.setdefault(shard, []).append(head)
-        self.tree.add(leaf_hash(leaf))
-        self.tile.append(leaf_hash(leaf))
+
+    def grow(self, item: bytes, stored: dict[int, bytes]) -> None:
+        self.tree.add(item)
+        self.tile.append(item)
         if len(self.tile) == 256:
-            stored = db.execute("SELECT hashes FROM tile WHERE level = 0 AND n = ?", (seq >> 8,)).fetchone()
-            if stored is None or stored[0] != b"".join(self.tile):
-                return f"records {seq - 255} to {seq} do not hash to the stored tree"
+            if stored[self.tree.size // 256 - 1] != b"".join(self.tile):
+                raise ValueError("the records before do not hash to the stored tree")
             self.tile = []
         while self.waiting and self.waiting[0].size == self.tree.size:
             head = self.waiting.pop(0)
             if head.root != self.tree.root():
-                return f"the first {head.size} records do not have the root of {head.source}"
-        return ""
+                raise ValueError(f"the first {head.size} records do not have the root of {head.source}")
 
 
 def own_heads(folder: Path, keys: list[Key]) -> list[Head]:
-    """The newest head of a shard first, if there is one."""
     notes = [(folder / "checkpoint").read_bytes()] if (folder / "checkpoint").exists() else []
     if (folder / "checkpoints.db").exists():
-        db = connect(folder / "checkpoints.db")
-        notes += [row[0].encode() for row in db.execute("SELECT note FROM head ORDER BY size")]
-        db.close()
+        sql = "SELECT CAST(coalesce(note, '') AS BLOB) FROM head ORDER BY size"
+        notes += [row[0] for row in rows(folder / "checkpoints.db", sql)]
     opened = [open_head(data, keys, "a signed head") for data in notes]
     if any(origin.rpartition("/")[2] != folder.name for origin, _ in opened):
         raise ValueError("a signed head is of another log")
