@@ -1,38 +1,47 @@
 #!/bin/sh
-# Installs the pinned tools that the tests call into .tools/bin: opa, grpcurl, h2spec, and regal where the module
-# proxy has it.
-# Quick when they are there already. Needs go.
+# Installs the pinned tools that the tests call: opa, regal, grpcurl and h2spec into .tools/bin (needs go), promtool,
+# prometheus and h2load from Debian's packages (needs root). Quick when they are there already.
 set -eu
 cd "$(dirname "$0")/.."
 OPA=v1.21.3
-REGAL=v0.37.0
+REGAL=v0.35.1
 GRPCURL=v1.9.4
 H2SPEC=v2.2.1+incompatible
 bin="$PWD/.tools/bin"
 mkdir -p "$bin"
-if ! "$bin/opa" version 2>/dev/null | grep -q "^Version: ${OPA#v}$"; then
-	echo "installing opa $OPA"
-	GOBIN="$bin" GOFLAGS=-buildvcs=false go install "github.com/open-policy-agent/opa@$OPA"
-fi
-if [ ! -x "$bin/regal" ]; then
-	echo "installing regal $REGAL"
-	GOBIN="$bin" GOFLAGS=-buildvcs=false go install "github.com/open-policy-agent/regal@$REGAL" 2>/dev/null ||
-		echo "regal $REGAL is not to be had from this module proxy; its lint is left out"
-fi
-# h2spec and grpcurl check the transports from outside: HTTP/2 section by section, and as another language's client.
-if [ ! -x "$bin/grpcurl" ]; then
-	echo "installing grpcurl $GRPCURL"
-	GOBIN="$bin" GOFLAGS=-buildvcs=false go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL"
-fi
-if [ ! -x "$bin/h2spec" ]; then
-	echo "installing h2spec $H2SPEC"
-	GOBIN="$bin" GOFLAGS=-buildvcs=false go install "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC"
-fi
-if ! command -v promtool >/dev/null; then
-	echo "installing prometheus and promtool"
-	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		apt-get install -y -q --no-install-recommends prometheus >/dev/null
-	else
-		echo "promtool is missing: apt-get install prometheus, or see https://prometheus.io/download" >&2
+export GOFLAGS=-buildvcs=false
+
+go_install() { # name, package@version
+	[ -x "$bin/$1" ] && return
+	echo "installing $1 (${2##*@})"
+	GOBIN="$bin" go install "$2"
+}
+
+debian() { # command, package
+	command -v "$1" >/dev/null && return
+	if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+		echo "$1 is missing: install the package $2" >&2
+		return 1
 	fi
+	echo "installing $1 (Debian package $2)"
+	apt-get install -y -q --no-install-recommends "$2" >/dev/null 2>&1 ||
+		{ apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends "$2" >/dev/null; }
+}
+
+command -v go >/dev/null || { echo "go is missing: see https://go.dev/dl" >&2; exit 1; }
+"$bin/opa" version 2>/dev/null | grep -q "^Version: ${OPA#v}$" || rm -f "$bin/opa"
+go_install opa "github.com/open-policy-agent/opa@$OPA"
+go_install grpcurl "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL"
+go_install h2spec "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC"
+if [ ! -x "$bin/regal" ]; then
+	# Its module moved to another name, so `go install` by the old one is refused; its own tree builds.
+	echo "installing regal ($REGAL)"
+	tree=$(go mod download -json "github.com/styrainc/regal@$REGAL" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+	work=$(mktemp -d)
+	trap 'rm -rf "$work"' EXIT
+	cp -r "$tree" "$work/regal"
+	chmod -R u+w "$work/regal"
+	(cd "$work/regal" && go build -o "$bin/regal" .)
 fi
+debian promtool prometheus
+debian h2load nghttp2-client
