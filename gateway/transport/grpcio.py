@@ -7,6 +7,7 @@ own; unknown methods never reach this file.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import ssl
 import time
@@ -45,9 +46,10 @@ class GrpcioTransport:
         self._tasks: set[asyncio.Task[object]] = set()
 
     async def start(self, methods: Methods, *, host: str, port: int) -> int:
-        """See ``seam.Transport``. Raises: ValueError for client certificates that are asked for, not required."""
+        """See ``seam.Transport``. Raises: OSError for client certificates asked for, not required."""
         if self._tls is not None and self._tls.asks_without_insisting:
-            raise ValueError("grpcio cannot ask for a client certificate without requiring it: require it, or use h2")
+            text = "grpcio cannot ask for a client certificate without requiring it: require it, or use h2"
+            raise OSError(errno.EINVAL, text)
         server = grpc.aio.server(options=_options(self._limits), compression=self._compression)
         server.add_generic_rpc_handlers((_Table(methods, self._tasks),))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -160,6 +162,7 @@ def _options(limits: Limits) -> list[tuple[str, int]]:
 
 def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
     def certificates() -> grpc.ServerCertificateConfiguration:
+        tls.follow()
         pem = tls.pem()
         return grpc.ssl_server_certificate_configuration([(pem.key, pem.cert)], root_certificates=pem.client_ca)
 

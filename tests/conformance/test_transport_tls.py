@@ -59,7 +59,7 @@ async def test_a_clients_certificate_reaches_the_handler(kind: str, required: bo
     cert, key = clients.issue(tmp_path, "client")
     tls = ServerTls(*ca.issue(tmp_path, "server"), client_ca, required)
     if kind == "grpcio" and not required:
-        with pytest.raises(ValueError, match="require"):
+        with pytest.raises(OSError, match="require"):
             await GrpcioTransport(tls=tls).start(EchoService().methods(), host="127.0.0.1", port=0)
         return
     async with running(kind, tls=tls) as server:
@@ -105,6 +105,15 @@ async def test_new_connections_see_the_new_certificate_and_old_ones_live_on(kind
             with pytest.raises(grpc.aio.AioRpcError):
                 await echo(server.port, grpc.ssl_channel_credentials(old.pem()))
             assert await call(b"after") == b"after"
+
+
+async def test_files_that_change_are_followed(kind: str, tmp_path: Path) -> None:
+    old, new = Authority("old"), Authority("new")
+    async with running(kind, tls=ServerTls(*old.issue(tmp_path, "server"))) as server:
+        assert await echo(server.port, grpc.ssl_channel_credentials(old.pem())) == b"hi"
+        new.issue(tmp_path, "server")
+        await asyncio.sleep(1)
+        assert await echo(server.port, grpc.ssl_channel_credentials(new.pem())) == b"hi"
 
 
 async def test_a_client_ca_that_left_the_file_is_not_trusted_any_more(kind: str, tmp_path: Path) -> None:

@@ -99,3 +99,5 @@ class H2Transport:
             looks = math.ceil(self._limits.body_s / (_TICK_S * _TICKS_PER_LOOK))
             for connection in tuple(self._live):
                 connection.look(now, looks)
+            if self._tls is not None:
+                self._tls.follow()
