@@ -50,7 +50,8 @@ class Counter:
 
     def add(self, key: Labels, amount: int = 1) -> None:
         """Raise the cell of ``key`` by ``amount`` (never negative)."""
-        self.cells[key] = self.cells.get(key, 0) + amount
+        cells = self.cells
+        cells[key] = cells.get(key, 0) + amount
 
     def copy(self) -> Counter:
         """The same cells, apart from what is added later."""

@@ -33,7 +33,7 @@ class Metrics:
     what exceeds a bound is ``_OTHER``: a caller cannot mint a series. A principal is never a label.
     """
 
-    def __init__(self, *, max_tenants: int = 200, tenants: Iterable[str] = ()) -> None:
+    def __init__(self, *, max_tenants: int = 200, tenants: Iterable[str] = (), triton: bool = False) -> None:
         us = 1_000_000
         model = ("model", "version")
         self.calls = Histogram(
@@ -80,12 +80,14 @@ class Metrics:
         self.shed = Counter("gateway_recorded_shed", "Recorded calls that were refused for load or rate.", ("reason",))
         self.records = Counter("gateway_ledger_records", "Records in the ledger's shards.", ("shard", "kind"))
         self.triton = TritonAliases()
+        self._with_triton = triton
         self._models, self._versions = Bounded(500), Bounded(1000)
         self._tenants = Bounded(max_tenants, tenants)
         self._methods, self._shards, self._kinds = Bounded(100), Bounded(1000), Bounded(50)
         self._rules, self._effects, self._revisions = Bounded(500), Bounded(10), Bounded(50)
         self._errors = Bounded(100)
         self.since_us = 0
+        self._places: dict[tuple[str, ...], tuple[Labels, str, str]] = {}
 
     def families(self) -> Iterator[Counter | Histogram]:
         """All families, in the order of the page."""
@@ -104,9 +106,8 @@ class Metrics:
         self.records.add((self._shards(record.shard), self._kinds(record.kind)))
         if record.kind != "call":
             return
-        model = self._model(record)
-        tenant = self._tenants(record.tenant)
-        method, code = self._methods(qualified(record.method, record.action)), record.status
+        model, tenant, method = self._place(record)
+        code = record.status
         self.calls.observe((method, code), record.dur_us)
         self.requests.add((*model, tenant, decision_of(record), code))
         self.outcomes.add((record.outcome, record.stage, self._errors(record.error)))
@@ -118,7 +119,8 @@ class Metrics:
             self.expired.add((record.stage,))
         if record.error in ("overloaded", "throttled"):
             self.shed.add((record.error,))
-        self.triton.apply(record, model)
+        if self._with_triton:
+            self.triton.apply(record, model)
         self._apply_decision(record)
         self._apply_phases(record, model)
 
@@ -132,7 +134,7 @@ class Metrics:
 
     def _apply_phases(self, record: Record, model: Labels) -> None:
         for phase, spent in phase_durations(record):
-            self.stages.observe((phase,), spent)
+            self.stages.observe(_PHASE_LABELS[phase], spent)
             if phase == "queue":
                 self.queue.observe(model, spent)
             elif phase == "infer":
@@ -146,12 +148,25 @@ class Metrics:
         """Let the kept trace of ``record`` stand as an exemplar in the buckets it fell into."""
         if record.kind != "call" or not record.trace:
             return
-        key = (self._methods(qualified(record.method, record.action)), record.status)
-        self.calls.exemplify(key, Exemplar(record.trace, record.dur_us, record.t_us + record.dur_us))
+        model, _, method = self._place(record)
+        self.calls.exemplify(
+            (method, record.status), Exemplar(record.trace, record.dur_us, record.t_us + record.dur_us)
+        )
         for phase, spent in phase_durations(record):
             if phase == "infer":
                 at = record.t_us + record.ph[phase]
-                self.inference.exemplify(self._model(record), Exemplar(record.trace, spent, at))
+                self.inference.exemplify(model, Exemplar(record.trace, spent, at))
+
+    def _place(self, record: Record) -> tuple[Labels, str, str]:
+        """The labels (model and version), tenant, method of a call; remembered, for traffic repeats itself."""
+        said = (record.model, record.version, record.model_sha, record.tenant, record.method, record.action)
+        place = self._places.get(said)
+        if place is None:
+            if len(self._places) >= 10_000:
+                self._places.clear()
+            method = self._methods(qualified(record.method, record.action))
+            place = self._places[said] = (self._model(record), self._tenants(record.tenant), method)
+        return place
 
     def _model(self, record: Record) -> Labels:
         if not record.model:
@@ -175,6 +190,7 @@ class Metrics:
 
     def load(self, state: Snapshot) -> None:
         """Take over a dump of this or an older version; families it does not know start at zero."""
+        self._places.clear()
         for family in self._kept():
             family.load(state.get(family.name, []))
         for name, bounded in self._bounds():
@@ -189,14 +205,21 @@ def decision_of(record: Record) -> str:
     return "allow" if record.allow else "deny"
 
 
-def phase_durations(record: Record) -> Iterator[tuple[str, int]]:
+def phase_durations(record: Record) -> list[tuple[str, int]]:
     """Each phase reached and the microseconds spent in it, never negative.
 
     ``ph`` holds the ends, measured from receipt; a phase begins where the one before it ended.
     """
-    before = 0
+    before, ends, spent = 0, record.ph, []
     for phase in PHASES:
-        end = record.ph.get(phase)
+        end = ends.get(phase)
         if end is not None:
-            yield phase, max(0, end - before)
-            before = max(before, end)
+            if end > before:
+                spent.append((phase, end - before))
+                before = end
+            else:
+                spent.append((phase, 0))
+    return spent
+
+
+_PHASE_LABELS: Mapping[str, Labels] = {phase: (phase,) for phase in PHASES}

@@ -65,7 +65,7 @@ class Observer:
         self._steps = steps
         self._routes = routes
         folder = data / "observer"
-        self._metrics = Metrics(max_tenants=settings.max_tenants, tenants=settings.tenants)
+        self._metrics = Metrics(max_tenants=settings.max_tenants, tenants=settings.tenants, triton=settings.triton)
         self._counting = FoldFollower("metrics", MetricsFold(self._metrics), folder / "metrics.db", clock_ns=clock_ns)
         self._usage = FoldFollower("usage", UsageFold(), folder / "usage.db", clock_ns=clock_ns)
         self._followers = (self._counting, self._usage, *followers)

@@ -1,4 +1,5 @@
-"""Triton's metric names, so that existing boards light up. Opt-in for the page, folded always.
+"""Triton's metric names, so that existing boards light up. Opt-in: counted from when they are asked for
+(delete ``<data>/observer/metrics.db`` to count from the first record).
 
 Names, labels and the missing ``_total`` are Triton's:
 https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html
@@ -42,14 +43,12 @@ class TritonAliases:
             self.runs.add(model)
         ph = record.ph
         decided, queued, inferred = ph.get("decide", 0), ph.get("queue", 0), ph.get("infer", 0)
-        spent = {
-            "request": record.dur_us,
-            "queue": queued - decided,
-            "compute_infer": inferred - queued,
-            "compute_output": ph.get("record", inferred) - inferred,
-        }
-        for name, counter in self._durations.items():
-            counter.add(model, max(0, spent.get(name, 0)))
+        spent = self._durations
+        spent["request"].add(model, record.dur_us)
+        spent["queue"].add(model, max(0, queued - decided))
+        spent["compute_input"].add(model, 0)  # inputs are views: nothing is copied
+        spent["compute_infer"].add(model, max(0, inferred - queued))
+        spent["compute_output"].add(model, max(0, ph.get("record", inferred) - inferred))
 
     def counters(self) -> Iterator[Counter]:
         """The cells, for snapshots."""

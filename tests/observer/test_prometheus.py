@@ -42,7 +42,7 @@ def filled(shards, record, denied, clock) -> Observer:
         started_us=1,
         time_us=clock.now_us,
         ready=True,
-        models=(ModelState(name="credit", version="3", state="AVAILABLE", digest="sha256:ab"),),
+        models=(ModelState(name="credit", version="3", state="READY", digest="sha256:ab"),),
         policy=PolicyState(revision="r7", digest="sha256:cd", activated_us=clock.now_us),
         ledger=LedgerState(shard="gw.0"),
         started=6,
