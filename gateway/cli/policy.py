@@ -14,6 +14,7 @@ from gateway.cli.policy_revisions import diff_command, history_command, release_
 from gateway.policy.canaries import FILE, failures, parse
 from gateway.policy.findings import PolicyInvalid
 from gateway.policy.mutate import mutate
+from gateway.policy.mutate_rules import survivors
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.schema import Gateway, json_schema
 from gateway.policy.testing import run_tests
@@ -79,29 +80,34 @@ def run_command(
 
 @app.command("mutate", epilog="Example: gateway policy mutate policies")
 def mutate_command(directory: Directory = DEFAULT, as_json: Json = False) -> None:
-    """Break every field of every canary and see what is allowed still. Exit 1 if a broken field opens."""
+    """Break every field of every canary, and every rule. Exit 1 if a field opens or no test notices a rule."""
     bundle = read(directory, as_json=as_json)
     point = EmbeddedPoint(bundle, gateway=Gateway())
     try:
         wrong = failures(parse(bundle.canaries), point.ask)
         report = mutate(bundle, point.ask)
+        rules, untested = survivors(bundle)
     except (PolicyInvalid, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    good = not report.survivors and not wrong and report.canaries > 0
+    good = not report.survivors and not wrong and not untested and report.canaries > 0
     if as_json:
         rows = [{"path": s.path, "change": s.change, "canary": s.canary, "effect": s.effect} for s in report.survivors]
-        typer.echo(json.dumps({"findings": rows, "evaluations": report.evaluations, "unread": report.unread}))
+        lines = [{"file": m.file, "line": m.line, "col": m.col, "text": m.text} for m in untested]
+        shown = {"findings": rows, "untested": lines, "evaluations": report.evaluations, "unread": report.unread}
+        typer.echo(json.dumps(shown))
         raise typer.Exit(0 if good else 1)
     for finding in wrong:
         typer.echo(str(finding.under(directory)))
     for survivor in report.survivors:
         typer.echo(f"{directory / FILE}:0:0: mutation: {survivor}")
+    for mutant in untested:
+        typer.echo(f"{directory}/{mutant}")
     if not report.canaries:
         typer.echo(f"{directory / FILE}:0:0: canary: there are none: state allows and denials that must hold")
     typer.echo(f"not read by this policy: {', '.join(report.unread) or 'nothing'}")
-    counts = f"{report.canaries} canaries, {report.evaluations} mutations"
-    typer.echo(f"{counts}, {len(report.survivors)} open, {len(report.accepted)} accepted in mutate.allow")
+    typer.echo(f"inputs: {report.canaries} canaries, {report.evaluations} changes, {len(report.survivors)} open")
+    typer.echo(f"rules: {rules} changes, {len(untested)} unnoticed by tests and canaries")
     raise typer.Exit(0 if good else 1)
 
 

@@ -159,3 +159,15 @@ test_an_unknown_action_is_denied if {
 	codes == {"unknown_action"} with input as changed("/action/group", "dance")
 	codes == {"permission"} with input as changes({"/action/group": "trace", "/action/name": null})
 }
+
+test_values_of_another_type_prove_nothing if {
+	codes == {"unknown_action"} with input as changed("/action/group", null)
+	codes == {"model", "sensitive"} with input as changed("/model/name", null)
+	codes == {"network"} with input as changed("/request/peer_ip", null)
+	authz.decision.allow with input as changed("/subject/groups", null) # no groups, no more rights
+}
+
+test_a_stranger_gains_nothing_by_the_machines_own_socket if {
+	stranger := {"/subject/tenant": "nobody", "/request/peer_ip": "", "/request/peer_kind": "uds"}
+	"network" in codes with input as changes(stranger)
+}

@@ -8,6 +8,7 @@ tenant := data.tenants.public if input.subject.type == "anonymous"
 # METADATA
 # title: Roles
 # description: Everyone's, those of an authenticated caller, of a tenant's members, of a named user and of groups.
+# scope: document
 roles contains role if some role in data.everyone
 
 roles contains role if {
@@ -17,10 +18,7 @@ roles contains role if {
 
 roles contains role if some role in tenant.members
 
-roles contains role if {
-	input.subject.type in {"user", "service"}
-	some role in tenant.users[input.subject.id]
-}
+roles contains role if some role in tenant.users[input.subject.id]
 
 roles contains role if {
 	is_array(input.subject.groups) # iterating over anything else is an error in one engine only

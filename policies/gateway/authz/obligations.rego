@@ -18,9 +18,13 @@ proven contains "limits" if tenant.limits == "none"
 
 # METADATA
 # title: "rate: the gateway holds the tenant's rate"
-obligations contains {"type": "rate_limit", "key": input.subject.tenant, "rps": tenant.rate.rps, "burst": tenant.rate.burst} if {
+obligations contains {
+	"type": "rate_limit",
+	"key": input.subject.tenant,
+	"rps": tenant.rate.rps,
+	"burst": tenant.rate.burst,
+} if {
 	input.action.group == "inference"
-	is_object(tenant.rate)
 }
 
 proven contains "rate" if "rate_limit" in promised
