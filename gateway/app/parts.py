@@ -31,6 +31,7 @@ from gateway.rpc.shared_regions import Registered, SharedRegions
 from gateway.rpc.trace_settings import TraceSettings, TraceState
 from gateway.serving.control import RepositoryControl
 from gateway.serving.desired import Desired, initial, wishes
+from gateway.serving.load_journal import LoadJournal
 from gateway.serving.manager import Manager
 from gateway.serving.onnx import OnnxRuntime
 from gateway.serving.sources import DirectorySource
@@ -113,6 +114,7 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
         run_limit_s=config.models.run_limit_s,
         default_max_batch_size=config.models.default_max_batch_size,
         op_libraries=frozenset(config.models.op_libraries),
+        journal=LoadJournal(data.state / "loading", str(index)),
     )
     explicit = config.models.mode == "explicit"
     repository = DirectorySource(config.models.dirs, parse=parse_model_config, make=runtime.loader)

@@ -148,13 +148,13 @@ class RepositoryControl:
             if name not in self._names():
                 raise NothingToLoad(refusal)
             return Load(config or "")
-        if not self._accept_files:
-            raise FailedPrecondition("model files over the protocol are not accepted; see models.accept_files")
         if config is None:
             raise InvalidInput(f"model '{name}' came with files, but without the parameter 'config'")
         for path in files:
             if not _FILE.fullmatch(path) or ".." in path.split("/"):
                 raise NothingToLoad(f"{refusal}: file '{path[:200]}' is no VERSION/NAME")
+        if not self._accept_files:
+            raise FailedPrecondition("model files over the protocol are not accepted; see models.accept_files")
         return Load(config, str(self._place(name, files)))
 
     def _place(self, name: str, files: Mapping[str, bytes]) -> Path:

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from gateway.errors import ModelFailed
 from gateway.serving.assembly import assemble
 from gateway.serving.completion import GraphTensor
 from gateway.serving.datatypes import Array
+from gateway.serving.load_journal import LoadJournal
 from gateway.serving.model import ModelServable
 from gateway.serving.pace import SHORT_NS, Pace
 from gateway.serving.servable import Arrays, ModelUnloadable
@@ -92,7 +94,7 @@ class OnnxRuntime:
     one model may be under way at once, ``max_queue`` how many calls may wait for it. ``providers`` are
     execution providers in order of preference. ``inline_ns`` bounds a run on the event loop; 0 allows none.
     ``default_max_batch_size`` is for models that can batch and do not say how much. ``op_libraries`` are the
-    custom-operator libraries that models may ask for, by path.
+    custom-operator libraries that models may ask for, by path. ``journal`` refuses what killed this worker before.
     """
 
     executor: Executor
@@ -104,6 +106,7 @@ class OnnxRuntime:
     run_limit_s: float = 30.0
     default_max_batch_size: int = 64
     op_libraries: frozenset[str] = frozenset()
+    journal: LoadJournal | None = None
     clock_ns: Callable[[], int] = field(default=time.monotonic_ns)
 
     def loader(self, id_: ServableId, files: Files, settings: ModelSettings) -> OnnxLoader:
@@ -131,16 +134,21 @@ class OnnxLoader:
             raise ModelUnloadable(
                 f"{self.files}: changed while it was loaded: expected {self.id.digest}, read {contents.digest}"
             )
+        journal = self.runtime.journal
         try:
-            session = _session(contents, self.settings, self.runtime)
-            by_value = bool({name for _, name in contents.facts.operators} & VALUE_DRIVEN)
-            model = OnnxModel(self.id.name, session, self.runtime.run_limit_s if by_value else 0)
-            pace = Pace(0 if by_value else self.runtime.inline_ns)
-            return assemble(self.id, self.settings, model, pace, self.runtime, self.files.beside)
+            with journal.loading(self.id.digest) if journal else nullcontext():
+                return self._built(contents)
         except UnicodeDecodeError as error:
             raise ModelUnloadable(f"{self.files}: a name in it is not UTF-8: {error.reason}") from error
         except ModelUnloadable as error:
             raise ModelUnloadable(f"{self.files}: {error}") from error
+
+    def _built(self, contents: Contents) -> ModelServable:
+        session = _session(contents, self.settings, self.runtime)
+        by_value = bool({name for _, name in contents.facts.operators} & VALUE_DRIVEN)
+        model = OnnxModel(self.id.name, session, self.runtime.run_limit_s if by_value else 0)
+        pace = Pace(0 if by_value else self.runtime.inline_ns)
+        return assemble(self.id, self.settings, model, pace, self.runtime, self.files.beside)
 
 
 class OnnxModel:
