@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
+from observer.otlp_receiver import HttpReceiver, Received
 
 from gateway.observer.observer import Observer
 from gateway.observer.settings import Settings
@@ -188,3 +190,38 @@ async def test_a_page_has_each_family_once_whatever_is_exported(shards, clock) -
         assert len(heads) == len(set(heads))
         assert 'gateway_ledger_lag_seconds{follower="changes"} 0.0' in text
         assert "gateway_traces_kept_total" in text
+
+
+async def test_a_collector_that_hangs_holds_up_neither_scrapes_nor_folds_nor_the_exit(
+    shards, record, clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = Received()
+    received.hang.set()
+    receiver = HttpReceiver(received)
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    try:
+        async with running(shards.root.parent, clock, environ=environ) as get:
+            for seq in range(5):
+                shards.add(record(seq, t_us=clock.now_us))
+                clock.now_us += 1_000_000
+                started = time.monotonic()
+                await until(get, "/metrics", f'decision="allow",code="OK"}} {seq + 1}')
+                assert time.monotonic() - started < 2
+            text = await until(get, "/metrics", 'gateway_ledger_lag_seconds{follower="usage"} 0.0')
+            assert 'gateway_ledger_lag_seconds{follower="traces"} 5.0' in text
+            leaving = time.monotonic()
+        assert time.monotonic() - leaving < 5
+    finally:
+        received.hang.clear()
+        receiver.close()
+    received.traces.clear()
+    receiver = HttpReceiver(received, receiver.port)
+    try:
+        async with running(shards.root.parent, clock, environ=environ) as get:
+            await until(get, "/metrics", 'gateway_ledger_lag_seconds{follower="traces"} 0.0')
+    finally:
+        receiver.close()
+    servers = {span.trace_id.hex() for span in received.spans if span.kind == span.SPAN_KIND_SERVER}
+    assert servers == {record(seq).trace for seq in range(5)}
