@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.ledger import segment
-from gateway.ledger.errors import LedgerCorrupt, NoSuchRecord
+from gateway.ledger.errors import LedgerCorrupt, LedgerError, NoSuchRecord
 from gateway.ledger.segment import Sealed
+
+_OUT_OF_REACH = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+)
+"""Says nothing about the bytes of the file."""
 
 
 def shards(root: Path) -> list[str]:
@@ -119,6 +124,11 @@ class ShardReader:
             return self._connection(path).execute(sql, arguments).fetchall()
         except sqlite3.DatabaseError as error:
             self.close()
+            if error.sqlite_errorcode & 0xFF in _OUT_OF_REACH:
+                raise LedgerError(
+                    f"{path} cannot be opened ({error}): it was in use and has a log beside it; "
+                    "copy both to a place that can be written"
+                ) from error
             raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from its copy") from error
 
     def _connection(self, path: Path) -> sqlite3.Connection:

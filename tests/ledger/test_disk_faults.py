@@ -102,6 +102,25 @@ def test_a_read_only_disk_is_one_clear_sentence(tmp_path: Path) -> None:
             victim.end()
 
 
+def test_a_copy_on_a_read_only_disk_verifies_or_says_what_to_do(tmp_path: Path) -> None:
+    victim = Victim(tmp_path / "data" / "ledger")
+    try:
+        victim.wait_for(300)
+        victim.kill()
+    finally:
+        victim.end()
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=200m", "none") as disk:
+        shutil.copytree(tmp_path / "data" / "ledger", disk / "ledger")
+        for shared in (disk / "ledger").rglob("*-shm"):
+            shared.unlink()
+        remount(disk, "ro")
+        found = verify(disk / "ledger")
+        assert found.exit_status == 2
+        assert "copy both to a place that can be written" in str(found.findings[0])
+        remount(disk, "rw")
+        assert verify(disk / "ledger").findings == []
+
+
 def inject(fault: str) -> list[str]:
     """A wrapper that makes system calls fail."""
     need("strace", "make system calls fail")
