@@ -128,7 +128,7 @@ def _phase(record: Record, phase: str) -> Attributes:
 
 
 _CHANGES = """switch model_loaded model_unloaded model_failed policy_loaded config_changed released suspended resumed
-rolled_back retired keys_created keys_revoked boot shutdown recover"""
+rolled_back retired policy_refused keys_created keys_changed keys_revoked keys_removed boot shutdown recover"""
 SPAN_EVENTS = frozenset(_CHANGES.split())
 """Kinds of events that are worth a span: what changed in the gateway, and when."""
 
@@ -139,7 +139,7 @@ def event_span(event: Event) -> Span:
     digest = sha256(f"gateway/event/v1\0{event.shard}/{event.seq}".encode()).digest()
     took = event.fields.get("took_us", 0)
     took_us = took if isinstance(took, int) and took > 0 else 0
-    error = event.reason or "failed" if event.kind.endswith("_failed") else ""
+    error = event.reason or event.kind if event.kind.endswith(("_failed", "_refused")) else ""
     attributes: Attributes = {names.LEDGER_SHARD: event.shard, names.LEDGER_INDEX: event.seq}
     attributes |= {names.EVENT + name: value for name, value in event.fields.items()}
     attributes |= {names.EVENT + "actor": event.actor, names.EVENT + "reason": event.reason}
