@@ -59,8 +59,8 @@ def rows(client, headers) -> dict[str, list[tuple[str, str, str]]]:
 def test_only_what_was_named_is_served_at_the_start(gateway, client, headers):
     index = rows(client, headers)
     assert [(v, s) for v, s, _ in index["versioned"]] == [("1", "READY"), ("2", "READY")]
-    assert index["id_FP64"] == [("", "", "")]
-    assert refused(infer, gateway, headers, "id_FP64", "FP64")[0] == "StatusCode.NOT_FOUND"
+    assert index["id_UINT8"] == [("", "", "")]
+    assert refused(infer, gateway, headers, "id_UINT8", "UINT8")[0] == "StatusCode.NOT_FOUND"
 
 
 def test_load_and_unload_reach_every_worker_before_they_answer(gateway, client, headers):
