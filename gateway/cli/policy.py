@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from rich.console import Console
 from gateway.cli.policy_options import DEFAULT, Directory, Json, read, row
 from gateway.cli.policy_replay import explain_command, replay_command
 from gateway.cli.policy_revisions import diff_command, history_command, release_command, rollback_command
+from gateway.policy.builtins import portable
 from gateway.policy.canaries import FILE, failures, parse
 from gateway.policy.findings import PolicyInvalid
 from gateway.policy.mutate import mutate
@@ -115,3 +117,14 @@ def mutate_command(directory: Directory = DEFAULT, as_json: Json = False) -> Non
 def schema_command() -> None:
     """Print the JSON Schema of the input document."""
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command("capabilities", epilog="Example: opa capabilities --current | gateway policy capabilities > portable.json")
+def capabilities_command() -> None:
+    """Reduce OPA's capabilities (stdin) to the portable profile, for `opa check --capabilities portable.json`."""
+    try:
+        reduced = portable(json.loads(sys.stdin.read()))
+    except (ValueError, KeyError, TypeError) as error:
+        typer.echo(f"stdin is not what `opa capabilities --current` prints: {error!r}", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(json.dumps(reduced))

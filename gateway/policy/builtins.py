@@ -7,6 +7,7 @@ an engine or not. OPA's ``--capabilities`` file for the same profile is generate
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 _BY_ARITY: Mapping[int, str] = {
     1: """
@@ -70,3 +71,20 @@ def why_banned(name: str) -> str | None:
     if name in WHY:
         return WHY[name]
     return next((why for prefix, why in PREFIXES.items() if name.startswith(prefix)), None)
+
+
+def portable(capabilities: Mapping[str, Any]) -> dict[str, object]:
+    """OPA's capabilities document (``opa capabilities --current``) reduced to the profile, for ``opa check``.
+
+    Operators and what OPA rewrites ``print`` and ``in`` into stay; newer keywords and templates go.
+    """
+    kept = [
+        builtin
+        for builtin in capabilities["builtins"]
+        if "infix" in builtin or builtin["name"] in ARITY or builtin["name"] in _REWRITTEN
+    ]
+    features = [feature for feature in capabilities.get("features", ()) if feature != "template_strings"]
+    return {**capabilities, "builtins": kept, "features": features, "future_keywords": []}
+
+
+_REWRITTEN = frozenset({"print", "internal.print", "internal.member_2", "internal.member_3"})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 
 from gateway.policy.input import Document
 
-_SERVICE = "inference.GRPCInferenceService"
 ACTIONS = (
     ("health", "server_live", "ServerLive"),
     ("metadata", "model_metadata", "ModelMetadata"),
@@ -19,6 +19,79 @@ ACTIONS = (
     ("logging", "update", "LogSettings"),
 )
 
+_ACTION: Document = {
+    "group": "inference",
+    "name": "infer",
+    "service": "inference.GRPCInferenceService",
+    "method": "ModelInfer",
+    "writes": False,
+    "stream": False,
+    "stream_seq": 0,
+}
+_INFER: Document = {
+    "v": 1,
+    "subject": {
+        "id": "someone",
+        "type": "service",
+        "tenant": "some-tenant",
+        "groups": ["some-group"],
+        "auth": "api_key",
+        "issuer": "",
+        "key_id": "abcd",
+        "spiffe_id": "",
+        "claims": {},
+    },
+    "action": _ACTION,
+    "model": {
+        "name": "some-model",
+        "version": "1",
+        "digest": "sha256:00",
+        "known": True,
+        "requested_name": "some-model",
+        "requested_version": "",
+        "labels": {},
+        "owner": "",
+        "stage": "",
+        "classification": "",
+    },
+    "request": {
+        "id": "",
+        "peer_ip": "192.0.2.1",
+        "peer_kind": "tcp",
+        "metadata": {},
+        "params": {},
+        "deadline_ms": 1000,
+        "size_bytes": 1016,
+        "priority": 0,
+        "time": {"unix_s": 1795000000, "date": "2026-11-18", "hour_utc": 11, "weekday": 3},
+    },
+    "tensors": {
+        "count": 1,
+        "batch": 8,
+        "total_bytes": 960,
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [8, 30], "bytes": 960, "source": "raw"}],
+        "outputs": [],
+    },
+    "shared_memory": {
+        "kind": "none",
+        "region": "",
+        "key": "",
+        "offset": 0,
+        "byte_size": 0,
+        "device_id": 0,
+        "all": False,
+    },
+    "repository": {
+        "model": "",
+        "ready_only": False,
+        "unload_dependents": False,
+        "config_override": False,
+        "file_overrides": [],
+    },
+    "settings": {"scope": "none", "writes": {}},
+    "gateway": {"instance": "gw-1", "region": "", "env": "", "version": ""},
+}
+
 
 def samples() -> Iterator[Document]:
     """One document for each action group."""
@@ -28,74 +101,13 @@ def samples() -> Iterator[Document]:
 
 def sample(group: str = "inference", name: str = "infer", method: str = "ModelInfer") -> Document:
     """A complete document with a value in every field."""
-    return {
-        "v": 1,
-        "subject": {
-            "id": "someone",
-            "type": "service",
-            "tenant": "some-tenant",
-            "groups": ["some-group"],
-            "auth": "api_key",
-            "issuer": "",
-            "key_id": "abcd",
-            "spiffe_id": "",
-            "claims": {},
-        },
-        "action": {
-            "group": group,
-            "name": name,
-            "service": _SERVICE,
-            "method": method,
-            "writes": name in ("load", "update", "system_register"),
-            "stream": False,
-            "stream_seq": 0,
-        },
-        "model": {
-            "name": "some-model",
-            "version": "1",
-            "digest": "sha256:00",
-            "known": True,
-            "requested_name": "some-model",
-            "requested_version": "",
-            "labels": {},
-            "owner": "",
-            "stage": "",
-            "classification": "",
-        },
-        "request": {
-            "id": "",
-            "peer_ip": "192.0.2.1",
-            "peer_kind": "tcp",
-            "metadata": {},
-            "params": {},
-            "deadline_ms": 1000,
-            "size_bytes": 1016,
-            "priority": 0,
-            "time": {"unix_s": 1795000000, "date": "2026-11-18", "hour_utc": 11, "weekday": 3},
-        },
-        "tensors": {
-            "count": 1,
-            "batch": 8,
-            "total_bytes": 960,
-            "inputs": [{"name": "x", "datatype": "FP32", "shape": [8, 30], "bytes": 960, "source": "raw"}],
-            "outputs": [],
-        },
-        "shared_memory": {
-            "kind": "none",
-            "region": "",
-            "key": "",
-            "offset": 0,
-            "byte_size": 0,
-            "device_id": 0,
-            "all": False,
-        },
-        "repository": {
-            "model": "",
-            "ready_only": False,
-            "unload_dependents": False,
-            "config_override": False,
-            "file_overrides": [],
-        },
-        "settings": {"scope": "none", "writes": {}},
-        "gateway": {"instance": "gw-1", "region": "", "env": "", "version": ""},
+    document = copy.deepcopy(_INFER)
+    writes = name in ("load", "update", "system_register")
+    document["action"] = {
+        **_ACTION,
+        "group": group,
+        "name": name,
+        "method": method,
+        "writes": writes,
     }
+    return document

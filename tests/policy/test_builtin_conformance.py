@@ -10,10 +10,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from gateway.cli.policy import app
 from gateway.policy.builtins import ARITY, why_banned
 from gateway.policy.interpreter import Interpreter, RegoError
 
+SHIPPED = Path(__file__).parents[2] / "policies"
 TIME = "1795000000123456789"
 CASES: dict[str, str] = {
     "abs": "abs(-3)",
@@ -158,3 +161,18 @@ def test_both_engines_agree_on_every_case(opa_binary: str, tmp_path: Path) -> No
 def test_what_is_banned_says_why(name: str) -> None:
     assert name not in ARITY
     assert why_banned(name)
+
+
+def test_opa_holds_the_same_profile_by_its_capabilities(opa_binary: str, tmp_path: Path) -> None:
+    current = subprocess.run([opa_binary, "capabilities", "--current"], capture_output=True, text=True, check=True)
+    reduced = CliRunner().invoke(app, ["capabilities"], input=current.stdout)
+    assert reduced.exit_code == 0
+    (tmp_path / "portable.json").write_text(reduced.output)
+    check = [opa_binary, "check", "--strict", "--capabilities", str(tmp_path / "portable.json")]
+    assert subprocess.run([*check, str(SHIPPED)], capture_output=True, check=False).returncode == 0
+    banned = tmp_path / "banned.rego"
+    banned.write_text("package x\n\np := time.now_ns()\n")
+    refused = subprocess.run([*check, str(banned)], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "undefined function time.now_ns" in refused.stderr
+    assert CliRunner().invoke(app, ["capabilities"], input="{}").exit_code == 2

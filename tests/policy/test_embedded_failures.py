@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import msgspec
+import psutil
 import pytest
 
 from gateway.errors import Internal
@@ -107,3 +108,18 @@ def test_every_decision_comes_from_one_revision_over_many_swaps(make_query: Make
                 point.decide(make_query()).send(None)
             decision: Decision = done.value.value
             assert (decision.policy_version, decision.digest) == (str(n), candidate.digest)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(make_query: MakeQuery, shipped: Bundle) -> None:
+    point = EmbeddedPoint(shipped, gateway=Gateway())
+    process, query = psutil.Process(), make_query()
+
+    def run(times: int) -> int:
+        for _ in range(times):
+            with pytest.raises(StopIteration):
+                point.decide(query).send(None)
+        return int(process.memory_info().rss)
+
+    before = run(5_000)
+    assert run(20_000) - before < 8 * 1024 * 1024
