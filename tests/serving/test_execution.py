@@ -112,10 +112,13 @@ async def lag_beside(servable: ModelServable, width: int, calls: int) -> float:
 async def test_the_loop_turns_beside_a_slow_model(load: Load) -> None:
     slow = matmul(1024, 250)
     servable = load(slow)
-    # A neighbour on this machine may steal the core in one round, but not in each of five.
-    lags = [await lag_beside(servable, 1024, calls=6) for _ in range(5)]
-    assert servable.statistics(now_ns=0, now_ms=0).compute_infer.ns / 30 > LAG_S * 1e9
-    assert min(lags) < LAG_S, lags
+    # A neighbour on this machine may steal the core in one round, but not in each of ten.
+    lags = [await lag_beside(servable, 1024, calls=6)]
+    while lags[-1] >= LAG_S and len(lags) < 10:
+        lags.append(await lag_beside(servable, 1024, calls=6))
+    counts = servable.statistics(now_ns=0, now_ms=0)
+    assert counts.compute_infer.ns / counts.success.count > LAG_S * 1e9
+    assert lags[-1] < LAG_S, lags
     # The same model forced onto the loop shows that the measurement can tell.
     blocking = load(slow, inline_ns=10**12)
     assert min([await lag_beside(blocking, 1024, calls=2) for _ in range(2)]) > LAG_S
@@ -128,6 +131,11 @@ async def test_many_texts_are_taken_apart_beside_the_loop() -> None:
     few = Tensor(name="x", datatype="BYTES", shape=(8_000,), data=bytes(4 * 8_000))
     assert not signature.heavy([few])
     assert min(_seconds(signature, few) for _ in range(5)) < LAG_S
+    rounds = [await _longest_wait(signature, texts) for _ in range(5)]
+    assert min(rounds) < 10 * LAG_S  # the GIL changes hands every 5 ms; on the loop it would be 80 ms and more
+
+
+async def _longest_wait(signature: ModelSignature, texts: list[Tensor]) -> float:
     longest = 0.0
     work = asyncio.create_task(asyncio.to_thread(signature.validate, texts))
     while not work.done():
@@ -135,7 +143,7 @@ async def test_many_texts_are_taken_apart_beside_the_loop() -> None:
         await asyncio.sleep(0.001)
         longest = max(longest, time.perf_counter() - before - 0.001)
     assert len((await work)["x"]) == 400_000
-    assert longest < 10 * LAG_S  # the GIL changes hands every 5 ms; alone it would have been 80 ms and more
+    return longest
 
 
 def _seconds(signature: ModelSignature, tensor_: Tensor) -> float:

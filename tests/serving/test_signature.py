@@ -189,12 +189,12 @@ def test_a_refusal_is_short_however_long_the_names() -> None:
 
 def test_one_small_input_costs_a_few_microseconds() -> None:
     tensors = (fp32((1, 4)),)
-    best = min(_time(tensors) for _ in range(20))
-    assert best < 4_000 * 1.5, f"{best} ns"
+    best = min(_time(tensors) for _ in range(300))
+    assert best < 4_000, f"{best} ns"
 
 
 def _time(tensors: tuple[Tensor, ...]) -> float:
     started = time.perf_counter_ns()
-    for _ in range(1000):
+    for _ in range(50):
         ONE.validate(tensors)
-    return (time.perf_counter_ns() - started) / 1000
+    return (time.perf_counter_ns() - started) / 50
