@@ -21,6 +21,9 @@ from gateway.types import ModelFacts, ModelRef, Permit, ServableId
 
 log = logging.getLogger(__name__)
 
+UNLOADED = "unloaded"
+"""The reason of a version that was let go, as Triton's index says it."""
+
 
 class Manager:
     """Resolves, lends and reconciles. All methods are for the event loop's thread; loads run in ``executor``.
@@ -208,12 +211,12 @@ class Manager:
 
     def _free(self, slot: Slot, state: State) -> None:
         servable, slot.servable, slot.reserved_bytes = slot.servable, None, 0
-        self._move(slot, state, "unloaded")
+        self._move(slot, state, UNLOADED)
         if servable is not None:
             servable.close()
 
     def _move(self, slot: Slot, state: State, reason: str = "") -> None:
         self._roster.move(slot, state, reason)
-        level = logging.WARNING if state is State.UNAVAILABLE and slot.aspired else logging.INFO
+        level = logging.WARNING if state is State.UNAVAILABLE and reason != UNLOADED else logging.INFO
         about = {"model": slot.id.name, "version": slot.id.version, "digest": slot.id.digest}
         log.log(level, "servable.%s", state.value.lower(), extra=about | {"reason": reason})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -218,3 +219,14 @@ async def test_the_source_is_asked_by_one_at_a_time(executor: ThreadPoolExecutor
     await asyncio.gather(*[manager.refresh() for _ in range(4)])
     assert most == 1
     await manager.close()
+
+
+async def test_a_bad_model_is_one_line_of_log_and_a_good_one_none(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        await stage.start(FakeLoader(ONE, fails=True), FakeLoader(OTHER))
+        await stage.manager.close()
+    (line,) = caplog.records
+    assert line.getMessage() == "servable.unavailable"
+    assert (line.model, line.version, line.reason) == ("m", "1", "m:1: cut short")  # type: ignore[attr-defined]
