@@ -15,7 +15,7 @@ import typer
 
 from gateway.cli.ledger_options import DEFAULT, Data, Json, plain_errors
 from gateway.cli.ledger_print import effects
-from gateway.ledger import holds, orders
+from gateway.ledger import export, holds, orders, record
 from gateway.ledger.errors import LedgerError, LedgerLocked, LedgerUnwritable
 from gateway.ledger.holds import Hold
 from gateway.ledger.logkeys import Keyring, LogKeys
@@ -40,6 +40,7 @@ def erase(
     reason: Reason,
     tenant: Annotated[str, typer.Option(help="The tenant that the subject belongs to.")] = "",
     subject: Annotated[str, typer.Option(help="Whose payloads are to be erased.")] = "",
+    principal: Annotated[str, typer.Option(help="All payloads of this caller of the tenant.")] = "",
     ids: Annotated[list[str] | None, typer.Option("--id", help="A prediction id; may be repeated.")] = None,
     data: Data = DEFAULT,
     as_json: Json = False,
@@ -49,9 +50,9 @@ def erase(
     Example: gateway ledger erase --tenant acme --subject customer-17 --reason "GDPR Art. 17, ticket 4711"
     """
     with plain_errors():
-        if bool(subject) == bool(ids):
-            raise LedgerError("name either a subject (with --tenant) or prediction ids (with --id)")
-        named: dict[str, list[int]] = {}
+        if [bool(subject), bool(principal), bool(ids)].count(True) != 1:
+            raise LedgerError("name one of --subject, --principal (both with --tenant), or prediction ids with --id")
+        named = _calls_of(data / PREDICTIONS, tenant, principal) if principal else {}
         for item in ids or ():
             shard, _, seq = item.rpartition("/")
             if not shard or not seq.isdigit():
@@ -68,9 +69,23 @@ def erase(
                 subject=digest,
                 seqs=tuple(named.get(shard, ())),
             )
-            for shard in (named or shards(root))
+            for shard in (shards(root) if subject else named)
         }
         _carry_out(root, given, as_json)
+
+
+def _calls_of(root: Path, tenant: str, principal: str) -> dict[str, list[int]]:
+    """Sequence numbers, by shard, of the calls of one principal of one tenant."""
+    named: dict[str, list[int]] = {}
+    for shard in shards(root):
+        for leaf in export.leaves(root, shard):
+            if export.is_call(leaf):
+                item = record.decode(leaf)
+                if (item.tenant, item.principal) == (tenant, principal):
+                    named.setdefault(shard, []).append(item.seq)
+    if not named:
+        raise LedgerError(f"there are no calls of {principal!r} of tenant {tenant!r}")
+    return named
 
 
 def prune(

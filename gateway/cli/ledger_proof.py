@@ -12,6 +12,7 @@ import typer
 
 from gateway.cli import ledger_print
 from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, plain_errors
+from gateway.cli.ledger_payload import check_payloads
 from gateway.ledger import proof
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError, LedgerLocked
@@ -19,6 +20,7 @@ from gateway.ledger.logkeys import Keyring, LogKeys
 from gateway.ledger.notary import KEYRING, Notary
 from gateway.ledger.note import BadSignature
 from gateway.ledger.proof import BadProof
+from gateway.ledger.publish import publish
 from gateway.ledger.verify import PREDICTIONS, ledgers, total, verify_data
 
 
@@ -36,6 +38,9 @@ def verify_command(
     proof_file: Annotated[
         Path | None, typer.Option("--proof", metavar="FILE", help="Check one record's proof instead of a ledger.")
     ] = None,
+    payloads: Annotated[
+        bool, typer.Option("--payloads", help="Decrypt what was kept, and hold it against the records.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check that every record is there, unchanged and in order. Exit 0: all holds; 1: it does not; 2: cannot check.
@@ -57,6 +62,10 @@ def verify_command(
                 clock_tolerance_us=int(clock_tolerance_s * 1e6),
                 progress=advance,
             )
+        if payloads:
+            count, wrong = check_payloads(data)
+            report.findings += wrong
+            typer.echo(f"{count:,} payloads opened", err=True)
     ledger_print.report(report, as_json=as_json)
     raise typer.Exit(report.exit_status)
 
@@ -139,3 +148,17 @@ def _sign_if_idle(data: Path, root: Path) -> None:
         return
     finally:
         notary.close()
+
+
+def publish_command(
+    shard: Annotated[str, typer.Argument(help="Such as gw1.0.")],
+    out: Annotated[Path, typer.Argument(help="The directory to bring up to date.")],
+    data: Data = DEFAULT,
+) -> None:
+    """Write a shard as static files for other transparency-log software (c2sp.org/tlog-tiles), records included.
+
+    Example: gateway ledger publish gw1.0 /srv/www/gw1.0 --data ./data
+    """
+    with plain_errors():
+        root, _, _ = locate(data, f"{shard}/0")
+        typer.echo(f"{publish(root, shard, out)} files written under {out}")

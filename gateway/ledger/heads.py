@@ -51,7 +51,7 @@ def anchored(directory: Path) -> list[Stored]:
         finally:
             db.close()
         return [Stored(Checkpoint.parse((signed := note.parse(raw)).text), signed, t_us) for raw, t_us in rows]
-    except (sqlite3.DatabaseError, note.BadNote) as error:
+    except (sqlite3.DatabaseError, note.BadNote, UnicodeDecodeError) as error:
         raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from a copy") from error
 
 

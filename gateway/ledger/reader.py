@@ -122,6 +122,9 @@ class ShardReader:
     def _query(self, path: Path, sql: str, arguments: tuple[int, ...]) -> list[tuple[Any, ...]]:
         try:
             return self._connection(path).execute(sql, arguments).fetchall()
+        except UnicodeDecodeError as error:  # SQLite quotes damaged names in what it says
+            self.close()
+            raise LedgerCorrupt(f"{path} cannot be read: restore it from its copy") from error
         except sqlite3.DatabaseError as error:
             self.close()
             if error.sqlite_errorcode & 0xFF in _OUT_OF_REACH:

@@ -99,7 +99,10 @@ def check_meta(db: sqlite3.Connection, path: Path, shard: str) -> bytes:
             f"{path} says it begins shard {meta.get('shard')!r} at {meta.get('first_seq')!r}, "
             f"its place says {shard!r} at {first_seq(path)}: files were moved"
         )
-    return bytes(meta.get("root") or b"")
+    root = meta.get("root")
+    if not isinstance(root, bytes) or len(root) != 32:
+        raise LedgerCorrupt(f"{path} does not say which root it continues: restore it from its copy")
+    return root
 
 
 class Segment:
@@ -137,7 +140,7 @@ class Segment:
         except sqlite3.OperationalError as error:
             db.close()
             raise unwritable(error, path) from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             db.close()
             raise LedgerCorrupt(f"{path} is damaged ({error}): restore it from its copy") from error
         except BaseException:
