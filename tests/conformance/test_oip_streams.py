@@ -23,6 +23,8 @@ from tritonclient.utils import InferenceServerException
 
 from gateway.v1.health import HealthCheckRequest, HealthCheckResponse
 
+pytestmark = pytest.mark.slow
+
 VALUES = np.arange(32, dtype=np.int32).reshape(2, 16)
 
 

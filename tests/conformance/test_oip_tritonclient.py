@@ -13,6 +13,8 @@ from oip_world import DATATYPES, world
 from running import Running
 from tritonclient.utils import InferenceServerException
 
+pytestmark = pytest.mark.slow
+
 NUMPY = {
     "BOOL": np.bool_,
     "UINT8": np.uint8,
