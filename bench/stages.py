@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from load import METHOD
 from machine import describe
 from request import MODEL, digits
 from rich.console import Console
@@ -27,26 +28,24 @@ from rich.table import Table
 from servers import ROOT, create_key
 
 from gateway import __version__
-from gateway.app import parts
+from gateway.app.assembly import recorder, table
 from gateway.app.clocks import clock_ns, clock_s, clock_us
 from gateway.app.data import DataDir
+from gateway.app.worker import open_parts
 from gateway.config import Config
 from gateway.config.tree import Models, Policy
 from gateway.ledger import record as records
 from gateway.ledger.commitment import Salts, commit, commit_bytes
-from gateway.pipeline.admission import Admission
 from gateway.pipeline.draft import Draft, record_of
 from gateway.pipeline.enforcement import Enforcement
-from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
-from gateway.pipeline.recorder import Recorder
+from gateway.policy.bundle import Bundle
 from gateway.policy.pdp import Query, enforce
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.schema import Gateway
 from gateway.rpc import codec
 from gateway.rpc.actions import INFER
 from gateway.rpc.context import Clocks, context
-from gateway.rpc.inference import model_infer
 from gateway.transport.seam import Head
 from gateway.types import ModelRef, Reply
 
@@ -90,44 +89,28 @@ class Stages:
         self._config = config
         self._body = digits().message
         self._head = Head(
-            method="inference.GRPCInferenceService/ModelInfer",
+            method=METHOD,
             metadata=(("x-api-key", key.encode()),),
             peer="127.0.0.1",
         )
         self._clocks = Clocks(us=clock_us, ns=clock_ns)
 
     async def open(self, stack: AsyncExitStack) -> None:
-        """Open what a worker opens."""
-        config, data = self._config, DataDir(self._config.data)
-        data.prepare()
-        self._point = parts.decisions(config)
+        """Open what a worker opens, as it does."""
+        DataDir(self._config.data).prepare()
+        have = await open_parts(stack, self._config, 0, 1)
+        self._models, self._chain, self._admission = have.models.manager, have.chain, have.admission
+        self._point = have.policies.point
         self._uncached = EmbeddedPoint(
-            self._point.bundle, gateway=Gateway(instance="bench", region="", env="", version=__version__), cache=None
+            Bundle.read(self._config.policy.dir),
+            gateway=Gateway(instance="bench", region="", env="", version=__version__),
         )
-        self._shard = await parts.ledger(config, data, 0)
-        stack.push_async_callback(self._shard.close)
-        counters = parts.counters(data)
-        stack.callback(counters.close)
-        runtime = await parts.models(config)
-        stack.push_async_callback(runtime.close)
-        self._models = runtime.manager
-        self._chain = parts.authenticator(config, parts.keys(data), None)
         self._salts = Salts()
-        self._admission = Admission(max_inflight=4096, max_bytes=1 << 29, clock_ns=clock_ns)
-        self._obligations = Obligations(counters=counters, clock_s=clock_s, mask_key=b"k" * 32)
+        self._obligations = Obligations(counters=have.counters, clock_s=clock_s, mask_key=b"k" * 32)
         self._enforcement = Enforcement(
             authenticator=self._chain, models=self._models, decisions=self._point, clock_ns=clock_ns
         )
-        recorder = Recorder(self._shard, clock_ns=clock_ns, salts=self._salts, request_key=b"k" * 32)
-        handler = InferenceHandler(
-            admission=self._admission,
-            enforcement=self._enforcement,
-            models=self._models,
-            obligations=self._obligations,
-            recorder=recorder,
-            clock_ns=clock_ns,
-        )
-        self._unary = model_infer(handler, self._clocks)
+        self._unary = table(have, recorder(have), lambda: True).unary[METHOD]
 
     async def warm(self) -> None:
         """Send a few thousand calls, so that caches and the model's pace are as in service."""
@@ -146,7 +129,7 @@ class Stages:
             requested="digits",
             call=call,
         )
-        decision = self._point.decide_now(query)
+        decision = run(self._point.decide(query))
 
         def permit() -> None:
             run(self._enforcement.permit(Draft(asked, call, call.model)))
@@ -161,8 +144,8 @@ class Stages:
             timed("admission", slot),
             timed("authenticate", lambda: run(self._chain.authenticate(asked.credentials))),
             timed("resolve", lambda: self._models.resolve(call.model)),
-            timed("decide, cached", lambda: self._point.decide_now(query)),
-            timed("decide, evaluated", lambda: self._uncached.decide_now(query), 200, "only on a miss"),
+            timed("decide, cached", lambda: run(self._point.decide(query))),
+            timed("decide, evaluated", lambda: run(self._uncached.decide(query)), 200, "only on a miss"),
             timed("enforce", lambda: enforce(decision)),
             timed("authenticate to permit", permit, note="the four above, together"),
         ]

@@ -38,7 +38,7 @@ async def work(child: Child, config: Config) -> None:
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     async with contextlib.AsyncExitStack() as stack:
-        have = await _open(stack, child, config)
+        have = await open_parts(stack, config, child.brief.index, child.brief.workers)
         recorder = assembly.recorder(have)
         reporter = Reporter(have, child.brief.index)
         transport = parts.transport(config)
@@ -66,9 +66,10 @@ async def work(child: Child, config: Config) -> None:
         await _settle(recorder)
 
 
-async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) -> Parts:
-    """Open every part; ``stack`` closes them, the ledger after all that may still write."""
-    data, index = DataDir(config.data), child.brief.index
+async def open_parts(stack: contextlib.AsyncExitStack, config: Config, index: int, workers: int) -> Parts:
+    """Open every part of worker ``index`` of ``workers``; ``stack`` closes them, the ledger after all that may
+    still write. Raises: StartupError."""
+    data = DataDir(config.data)
     api_keys = parts.keys(data)
     trusted = await parts.trusted(config, data)
     if trusted is not None:
@@ -79,7 +80,7 @@ async def _open(stack: contextlib.AsyncExitStack, child: Child, config: Config) 
     stack.push_async_callback(ledger.close)
     counters = parts.counters(data)
     stack.callback(counters.close)
-    models = await parts.models(config, data, index, child.brief.workers)
+    models = await parts.models(config, data, index, workers)
     stack.push_async_callback(models.close)
     memory = parts.memory(config, data)
     if memory is not None:
