@@ -75,18 +75,26 @@ def explain_command(
 def recorded(data: Path) -> Iterator[tuple[Record, bytes]]:
     """Every call of a data directory with the policy input kept for it (b"" for none), shard by shard.
 
+    A call that was decided from the cache has the input of the decision that it repeats.
+
     Raises: LedgerError when a segment cannot be read.
     """
     root = data / "ledger"
     vault = Vault(FileKeys(data / "keys" / "payload"))
     for shard in shards(root):
         reader = ShardReader(root, shard)
+        origins: dict[str, bytes] = {}
         seq = 0
         while leaves := reader.read(seq):
             for _, leaf in leaves:
                 record = decode(leaf)
-                if record.kind == "call":
-                    yield record, _kept(reader, vault, record)
+                if record.kind == "call" and record.cached:
+                    yield record, origins.get(record.cached_from, b"")
+                elif record.kind == "call":
+                    kept = _kept(reader, vault, record)
+                    if record.allow and kept:  # only allows are repeated
+                        origins[record.decision_id] = kept
+                    yield record, kept
             seq = leaves[-1][0] + 1
 
 
@@ -102,6 +110,13 @@ def _kept(reader: ShardReader, vault: Vault, record: Record) -> bytes:
     return decode_payload(body).policy if body else b""
 
 
+def _kept_or_repeated(data: Path, reader: ShardReader, record: Record) -> bytes:
+    """The policy input of one record, found by the decision it repeats if it was decided from the cache."""
+    if record.cached:
+        return next((kept for found, kept in recorded(data) if found.decision_id == record.cached_from), b"")
+    return _kept(reader, Vault(FileKeys(data / "keys" / "payload")), record)
+
+
 def _document(what: str, data: Path) -> Document:
     """Raises: Exit with a sentence when there is no such input."""
     try:
@@ -109,7 +124,7 @@ def _document(what: str, data: Path) -> Document:
             return msgspec.json.decode(Path(what).read_bytes(), type=dict[str, object])
         root, shard, seq = locate(data, what)
         reader = ShardReader(root, shard)
-        kept = _kept(reader, Vault(FileKeys(data / "keys" / "payload")), decode(reader.leaf(seq)))
+        kept = _kept_or_repeated(data, reader, decode(reader.leaf(seq)))
     except (LedgerError, msgspec.DecodeError, msgspec.ValidationError) as error:
         typer.echo(f"gateway policy explain: {error}", err=True)
         raise typer.Exit(2) from error

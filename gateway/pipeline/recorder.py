@@ -144,10 +144,11 @@ class Recorder:
             salt_out = self._salts.take()
             salts += salt_out
             draft.outputs_c = commit("out", salt_out, draft.outputs)
-        if decision is not None and decision.slice:
-            draft.policy_c = commit_bytes("pol", salt_in, decision.slice)
+        # A cached decision read the same values as the one it repeats; that one's record keeps them.
+        kept = decision.slice if decision is not None and not decision.cached_from else b""
+        if kept:
+            draft.policy_c = commit_bytes("pol", salt_in, kept)
         draft.payload = draft.keep
-        kept = decision.slice if decision is not None else b""
         body = b""
         if draft.keep == "full":
             body = encode_payload(call.inputs, draft.outputs, kept)
