@@ -1,4 +1,4 @@
-"""What decoding a request and encoding its reply cost: ``python bench/codec.py``. Prints CPU microseconds, best of 5."""
+"""What decoding a request and encoding its reply cost: ``python bench/codec.py``. CPU microseconds, best of 5."""
 
 from __future__ import annotations
 
@@ -54,9 +54,8 @@ def main() -> None:
         "encode 2 outputs": lambda: encode_reply(reply),
         "refusal of a denial": lambda: refusal(denied, call_id="c"),
     }.items():
-        print(
-            f"{name:24} {min(timeit.repeat(run, timer=time.process_time, number=20_000, repeat=5)) / 20_000 * 1e6:6.2f} us"
-        )
+        seconds = min(timeit.repeat(run, timer=time.process_time, number=20_000, repeat=5))
+        print(f"{name:24} {seconds / 20_000 * 1e6:6.2f} us")
 
 
 if __name__ == "__main__":
