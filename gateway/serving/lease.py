@@ -14,12 +14,13 @@ class Slot:
     """One version and its life. Mutable; owned by the manager, touched only on the event loop.
 
     ``leases`` counts the calls that hold the servable. ``reserved_bytes`` is its share of the memory budget,
-    ``starved`` that its load failed for want of it.
+    ``starved`` that its load failed for want of it. ``departures`` counts how often it began to unload.
     """
 
     __slots__ = (
         "_idle",
         "aspired",
+        "departures",
         "id",
         "leases",
         "loader",
@@ -38,6 +39,7 @@ class Slot:
         self.aspired = True
         self.servable: Servable | None = None
         self.leases = 0
+        self.departures = 0
         self.reserved_bytes = 0
         self.starved = False
         self._idle: asyncio.Event | None = None
@@ -53,7 +55,8 @@ class Slot:
     async def idle(self) -> None:
         """Return when no lease is out."""
         while self.leases:
-            self._idle = asyncio.Event()
+            if self._idle is None:
+                self._idle = asyncio.Event()
             await self._idle.wait()
 
     def give_back(self) -> None:
@@ -61,6 +64,7 @@ class Slot:
         self.leases -= 1
         if self._idle is not None and not self.leases:
             self._idle.set()
+            self._idle = None
 
 
 class Lease:

@@ -168,7 +168,10 @@ class Manager:
                         await self._load(slot)
                     case Verb.UNLOAD:
                         self._move(slot, State.UNLOADING)
-                        self._spawn(self._drain(slot))
+                        slot.departures += 1
+                        self._spawn(self._drain(slot, slot.departures))
+                    case Verb.REVIVE:
+                        self._move(slot, State.READY)
                     case Verb.FORGET:
                         self._roster.forget(slot.id)
         finally:
@@ -198,12 +201,14 @@ class Manager:
             )
         slot.reserved_bytes = estimate
 
-    async def _drain(self, slot: Slot) -> None:
-        """Free a version that nothing resolves to any more, after the calls that were permitted for it."""
+    async def _drain(self, slot: Slot, departure: int) -> None:
+        """Free a version that nothing resolves to any more, after the calls that were permitted for it; unless it was
+        wanted again meanwhile."""
         await self._sleep(self._linger_s)
         await slot.idle()
-        # Wanted again while it drained: it starts over.
-        self._free(slot, State.NEW if slot.aspired else State.UNAVAILABLE)
+        if slot.state is not State.UNLOADING or slot.departures != departure:
+            return
+        self._free(slot, State.UNAVAILABLE)
         for starved in self._roster.starved():
             self._move(starved, State.NEW)
             self._nudge(starved.id.name)

@@ -16,7 +16,8 @@ from gateway.types import ServableId
 
 
 class State(enum.StrEnum):
-    """The life of one version. It moves down this list and never back; UNAVAILABLE also ends a failed load."""
+    """The life of one version. It moves down this list; UNAVAILABLE also ends a failed load. One way leads back: what
+    is wanted again while it is UNLOADING is READY again, for it still holds its model."""
 
     NEW = "NEW"
     LOADING = "LOADING"
@@ -35,10 +36,12 @@ class Snapshot:
 
 
 class Verb(enum.Enum):
-    """What can be done to a version. FORGET drops one that is not wanted and holds nothing."""
+    """What can be done to a version. REVIVE takes one back that was being unloaded, FORGET drops one that is not
+    wanted and holds nothing."""
 
     LOAD = "load"
     UNLOAD = "unload"
+    REVIVE = "revive"
     FORGET = "forget"
 
 
@@ -63,10 +66,13 @@ def availability_preserving(versions: Sequence[Snapshot]) -> Action | None:
         if not version.aspired and version.state in (State.NEW, State.UNAVAILABLE):
             return Action(Verb.FORGET, version.id)
     wanted = [version for version in versions if version.aspired]
+    for version in wanted:
+        if version.state is State.UNLOADING:
+            return Action(Verb.REVIVE, version.id)
     new = [version for version in wanted if version.state is State.NEW]
     if new:
         return Action(Verb.LOAD, max(new, key=lambda version: _number(version.id)).id)
-    if any(version.state in (State.LOADING, State.UNLOADING) for version in wanted):
+    if any(version.state is State.LOADING for version in wanted):
         return None
     failed = {version.id.version for version in wanted if version.state is State.UNAVAILABLE}
     serves = any(version.state is State.READY for version in wanted)

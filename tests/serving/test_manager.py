@@ -148,13 +148,34 @@ async def test_a_model_over_the_memory_budget_waits_until_there_is_room() -> Non
     assert stage.manager.resolve(ModelRef("n")).id == OTHER
 
 
-async def test_a_version_wanted_again_while_it_drains_comes_back(stage: Stage) -> None:
-    await stage.start(FakeLoader(ONE))
+async def test_a_version_wanted_again_while_it_drains_is_back_at_once(stage: Stage) -> None:
+    loader = FakeLoader(ONE)
+    await stage.start(loader)
     await stage.want()
+    assert not stage.manager.ready(ModelRef("m"))
     await stage.want(FakeLoader(ONE))
+    assert stage.manager.resolve(ModelRef("m")).id == ONE
     stage.sleep.wake()
     await stage.finish()
-    assert stage.manager.resolve(ModelRef("m")).id == ONE
+    assert isinstance(loader.loaded, FakeServable)
+    assert not loader.loaded.closed
+
+
+async def test_an_earlier_departure_does_not_shorten_a_later_one(stage: Stage) -> None:
+    loader = FakeLoader(ONE)
+    await stage.start(loader)
+    await stage.want()
+    await stage.want(FakeLoader(ONE))
+    first, stage.sleep.sleeping = stage.sleep.sleeping, []
+    await stage.want()
+    first[0].set_result(None)
+    await settle()
+    with stage.manager.lease(permit(ONE)):
+        pass
+    stage.sleep.wake()
+    await settle()
+    assert loader.loaded is not None
+    assert loader.loaded.closed
 
 
 async def test_subscribers_hear_of_every_change(stage: Stage) -> None:
