@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import ssl
 from typing import Protocol
@@ -16,12 +17,14 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.cache import DecisionCache
 from gateway.policy.connections import Address, Pool
 from gateway.policy.findings import PolicyInvalid
+from gateway.policy.modes import ModedPoint, ModeEntry, read_entries
 from gateway.policy.opa import OpaPoint
 from gateway.policy.pdp import DecisionPoint
 from gateway.policy.regorus import EmbeddedPoint
-from gateway.policy.reloader import Reloader
+from gateway.policy.reloader import Reloader, fingerprint, vetted
 from gateway.policy.revisions import NoSuchRevision, Revisions
 from gateway.policy.schema import Gateway
+from gateway.policy.signing import read_trust
 
 _log = logging.getLogger("gateway.policy")
 
@@ -68,8 +71,11 @@ class Embedded:
     def open(self) -> None:
         """Read and vet the policy. Raises: StartupError with every finding; no gateway runs without a policy."""
         try:
+            signers = self._config.policy.signers
+            read = functools.partial(vetted, trust=read_trust(signers) if signers is not None else None)
             pinned = self._revisions.pinned()
-            bundle = self._revisions.load(pinned) if pinned else Bundle.read(self._path, vet=True)
+            bundle = self._revisions.load(pinned) if pinned else read(self._path)
+            exceptions = self._exceptions()
         except NoSuchRevision as error:
             raise StartupError(f"the pinned policy revision is gone: {error}; see gateway policy history") from error
         except PolicyInvalid as error:
@@ -80,13 +86,15 @@ class Embedded:
             gateway=gateway_facts(self._config),
             cache=DecisionCache(max_entries=entries) if entries else None,
         )
-        self._reloader = Reloader(self._path, self._point, revisions=self._revisions)
+        self._moded = ModedPoint(self._point, exceptions)
+        self._announce()
+        self._reloader = Reloader(self._path, self._point, revisions=self._revisions, read=read)
         if self._leads:
             self._keep(bundle, previous="")
 
     @property
-    def point(self) -> EmbeddedPoint:
-        return self._point
+    def point(self) -> DecisionPoint:
+        return self._moded
 
     def state(self) -> PolicyState:
         bundle, refused = self._point.bundle, self._reloader.refused
@@ -98,6 +106,7 @@ class Embedded:
         )
 
     async def step(self) -> None:
+        self._follow_exceptions()
         change = await self._reloader.step()
         if change is None:
             return
@@ -113,6 +122,30 @@ class Embedded:
 
     def close(self) -> None:
         return
+
+    def _exceptions(self) -> tuple[ModeEntry, ...]:
+        """The exceptions on file, and when that file was written. Raises: PolicyInvalid."""
+        path = self._config.policy.exceptions
+        self._excepted = fingerprint(path) if path is not None else ()
+        return read_entries(path) if path is not None else ()
+
+    def _follow_exceptions(self) -> None:
+        """Take a changed file of exceptions; one that cannot be read leaves the last one in force."""
+        path = self._config.policy.exceptions
+        if path is None or fingerprint(path) == self._excepted:
+            return
+        try:
+            self._moded.replace(self._exceptions())
+        except PolicyInvalid as error:
+            _log.error("policy.exceptions_refused", extra={"findings": str(error)})  # a finding, no trace
+        else:
+            self._announce()
+
+    def _announce(self) -> None:
+        """Say which denials only warn: nobody should find out by accident."""
+        for entry in self._moded.in_force(clock_us()):
+            facts = {"reason": entry.reason, "tenant": entry.tenant, "model": entry.model, "owner": entry.owner}
+            _log.warning("policy.not_enforced", extra={**facts, "until_us": entry.until_us})
 
     def _keep(self, bundle: Bundle, *, previous: str) -> None:
         """Keep the revision and its activation; a restart on the same policy is no activation."""

@@ -127,6 +127,10 @@ class Policy(Section):
     """Answer PERMISSION_DENIED for models that do not exist, unless the caller would be allowed."""
     poll_s: Annotated[float, Field(gt=0)] = 1.0
     """How often the policy directory is looked at for changes."""
+    exceptions: Path | None = None
+    """File (JSON) of dated exceptions whose denials only warn; followed like the policies (embedded engine)."""
+    signers: Path | None = None
+    """File (JSON) of the keys one of which must have signed the bundle; without it, none (embedded engine)."""
 
 
 class Identity(Section):

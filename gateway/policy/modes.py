@@ -7,11 +7,14 @@ policy's own named reasons are never softened.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.obligations import Header
 from gateway.policy.pdp import DecisionPoint, Query
 from gateway.types import Decision
@@ -70,12 +73,16 @@ class ModedPoint:
 
     def __init__(self, point: DecisionPoint, entries: Iterable[ModeEntry]) -> None:
         self._point = point
-        self._entries = tuple(sorted(entries, key=lambda e: (not e.tenant) + (not e.model)))
+        self._entries = _narrowest_first(entries)
 
     @property
     def revision(self) -> str:
         """Names the policy bundle in force."""
         return self._point.revision
+
+    def replace(self, entries: Iterable[ModeEntry]) -> None:
+        """Decide with other exceptions from the next query on."""
+        self._entries = _narrowest_first(entries)
 
     def in_force(self, now_us: int) -> tuple[ModeEntry, ...]:
         """Entries that soften now: what startup logs, metrics and the console must show."""
@@ -102,7 +109,38 @@ class ModedPoint:
         return False
 
 
+def _narrowest_first(entries: Iterable[ModeEntry]) -> tuple[ModeEntry, ...]:
+    return tuple(sorted(entries, key=lambda entry: (not entry.tenant) + (not entry.model)))
+
+
 def soften(decision: Decision) -> Decision:
     """The same denial with the effect ``warned``; its codes travel to the caller as an obligation."""
     warning = Header(name="x-policy-warning", value=",".join(decision.codes)[:1024])
     return msgspec.structs.replace(decision, effect="warned", obligations=(*decision.obligations, warning))
+
+
+class _Stated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    reason: str
+    mode: str
+    owner: str
+    until: Annotated[datetime.datetime, msgspec.Meta(tz=True)]
+    tenant: str = ""
+    model: str = ""
+
+
+def read_entries(path: Path) -> tuple[ModeEntry, ...]:
+    """The exceptions in a JSON file: a list of objects, ``until`` with date, time and zone.
+
+    Raises: PolicyInvalid naming the file and what does not fit.
+    """
+    try:
+        stated = msgspec.json.decode(path.read_bytes(), type=tuple[_Stated, ...])
+        return tuple(msgspec.convert(_entry(item), ModeEntry) for item in stated)
+    except (OSError, msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise PolicyInvalid([Finding(str(path), 0, 0, "exceptions", str(error))]) from error
+
+
+def _entry(stated: _Stated) -> dict[str, object]:
+    fields = msgspec.structs.asdict(stated)
+    until = fields.pop("until")
+    return {**fields, "until_us": int(until.timestamp() * 1_000_000)}

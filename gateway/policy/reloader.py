@@ -12,6 +12,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.interpreter import RegoError
 from gateway.policy.revisions import NoSuchRevision, Revisions
+from gateway.policy.signing import Trust
 
 Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
 
@@ -34,9 +35,12 @@ class Change:
     refused: PolicyInvalid | None = None
 
 
-def vetted(path: Path) -> Bundle:
-    """The bundle at ``path``, which lint, trial, tests and canaries passed. Raises: PolicyInvalid."""
-    return Bundle.read(path, vet=True)
+def vetted(path: Path, trust: Trust | None = None) -> Bundle:
+    """The bundle at ``path``, which lint, trial, tests and canaries passed, and which ``trust`` covers if given.
+
+    Raises: PolicyInvalid.
+    """
+    return Bundle.read(path, vet=True, trust=trust)
 
 
 class Reloader:

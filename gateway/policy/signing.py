@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import jwt
@@ -154,3 +155,20 @@ def _text(value: str) -> str:
 
 def _refused(name: str, text: str) -> PolicyInvalid:
     return PolicyInvalid([Finding(name, 0, 0, "signature", text)])
+
+
+class _StatedTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keys: tuple[SigningKey, ...]
+    scope: str = ""
+
+
+def read_trust(path: Path) -> Trust:
+    """Who may sign, from a JSON file: ``{"scope": "authz", "keys": [{"keyid", "algorithm", "public_pem"}]}``.
+
+    Raises: PolicyInvalid naming the file and what does not fit.
+    """
+    try:
+        stated = msgspec.json.decode(path.read_bytes(), type=_StatedTrust)
+        return Trust(stated.keys, stated.scope)
+    except (OSError, ValueError, msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise PolicyInvalid([Finding(str(path), 0, 0, "signers", str(error))]) from error

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from gateway.errors import PermissionDenied
 from gateway.policy.bundle import Bundle
 from gateway.policy.files import Files
-from gateway.policy.modes import FIXED, ModedPoint, ModeEntry
+from gateway.policy.findings import PolicyInvalid
+from gateway.policy.modes import FIXED, ModedPoint, ModeEntry, read_entries
 from gateway.policy.obligations import merge
 from gateway.policy.pdp import Query, enforce
 from gateway.policy.regorus import EmbeddedPoint
@@ -85,6 +88,34 @@ def test_an_exception_without_owner_or_end_is_none() -> None:
         del stated[missing]
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(stated, ModeEntry)
+
+
+def test_exceptions_on_file(tmp_path: Path) -> None:
+    file = tmp_path / "exceptions.json"
+    stated = {
+        "reason": "batch",
+        "mode": "warn",
+        "tenant": "clinic",
+        "owner": "ann",
+        "until": "2026-12-01T00:00:00+01:00",
+    }
+    file.write_text(json.dumps([stated]))
+    (found,) = read_entries(file)
+    assert found == ModeEntry(reason="batch", mode="warn", tenant="clinic", owner="ann", until_us=1_796_079_600_000_000)
+    for wrong in ({"until": "2026-12-01T00:00:00"}, {"until": "soon"}, {"owner": ""}, {"mode": "off"}, {"extra": 1}):
+        file.write_text(json.dumps([{**stated, **wrong}]))
+        with pytest.raises(PolicyInvalid, match="exceptions"):
+            read_entries(file)
+    file.unlink()
+    with pytest.raises(PolicyInvalid, match="No such file"):
+        read_entries(file)
+
+
+async def test_other_exceptions_hold_from_the_next_query_on(point: EmbeddedPoint, make_query: MakeQuery) -> None:
+    moded, query = ModedPoint(point, []), make_query(shapes=((33, 10),))
+    assert (await moded.decide(query)).effect == "enforced"
+    moded.replace([entry()])
+    assert (await moded.decide(query)).effect == "warned"
 
 
 def changed(shipped: Bundle, old: str, new: str) -> Bundle:

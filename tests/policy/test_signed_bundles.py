@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from gateway.policy.bundle import Bundle
 from gateway.policy.findings import PolicyInvalid
-from gateway.policy.signing import FILE, SigningKey, Trust, hashed_bytes, verify
+from gateway.policy.signing import FILE, SigningKey, Trust, hashed_bytes, read_trust, verify
 
 SHIPPED = Path(__file__).parents[2] / "policies"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -198,3 +198,13 @@ def test_numbers_and_odd_characters_hash_as_opa_hashes_them(opa_binary: str, tmp
     (token,) = json.loads((tmp_path / FILE).read_bytes())["signatures"]
     listed = {f["name"]: f["hash"] for f in jwt.decode(token, options={"verify_signature": False})["files"]}
     assert hashlib.sha256(hashed_bytes("data.json", text.encode())).hexdigest() == listed["data.json"]
+
+
+def test_trust_on_file(tmp_path: Path) -> None:
+    file = tmp_path / "signers.json"
+    key = {"keyid": "new", "algorithm": "ES256", "public_pem": pem(KEY)}
+    file.write_text(json.dumps({"scope": "authz", "keys": [key]}))
+    assert verify(good(), read_trust(file)) == "new"
+    for wrong in ({"keys": []}, {"keys": [{**key, "keyid": ""}]}, {"keys": [{**key, "algorithm": "HS256"}]}, {}):
+        file.write_text(json.dumps(wrong))
+        assert "signers.json" in refusal(lambda: read_trust(file))
