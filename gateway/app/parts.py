@@ -183,7 +183,8 @@ def memory(config: Config, data: DataDir) -> SharedRegions | None:
     """What local callers may share with us, if that is switched on."""
     if not config.server.shared_memory:
         return None
-    return SharedRegions(SharedFile(data.state / "regions", Registered, Registered(), epoch=epoch()))
+    shared = SharedFile(data.state / "regions", Registered, Registered(), epoch=epoch())
+    return SharedRegions(shared, max_bytes=config.limits.max_message_bytes)
 
 
 def logs(config: Config, data: DataDir) -> LogSettings:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from google.protobuf.message import DecodeError
 
-from gateway.errors import GatewayError, InvalidInput, Unparsable
+from gateway.errors import GatewayError, InvalidInput, MessageTooLarge, Unparsable
 from gateway.rpc import contents
 from gateway.rpc.parameters import request_parameters
 from gateway.rpc.regions import NO_REGIONS, Regions, placement
@@ -62,6 +62,7 @@ def _parameters(request: ModelInferRequest, defects: list[GatewayError]) -> Para
 def _inputs(request: ModelInferRequest, regions: Regions, defects: list[GatewayError]) -> tuple[Tensor, ...]:
     raws = request.raw_input_contents[:]
     taken = 0  # raw entries belong, in order, to the inputs that are not in shared memory
+    shared = 0  # bytes read from shared memory
     tensors = []
     for wire in request.inputs[:]:
         source: Literal["raw", "typed", "shared_memory"] = "raw"
@@ -70,6 +71,11 @@ def _inputs(request: ModelInferRequest, regions: Regions, defects: list[GatewayE
             if wire.parameters and (place := placement(wire.name, wire.parameters)):
                 source = "shared_memory"
                 _no_contents(wire, "shared memory", request.model_name)
+                shared += max(place[2], 0)
+                if shared > regions.max_bytes > 0:
+                    raise MessageTooLarge(
+                        f"inputs in shared memory have {shared} bytes and more; {regions.max_bytes} are allowed"
+                    )
                 data = regions.read(*place)
             elif not raws:
                 source, data = "typed", _typed(wire, request.model_name)

@@ -21,6 +21,11 @@ _KINDS = {
 class Regions(Protocol):
     """Shared memory that callers registered."""
 
+    @property
+    def max_bytes(self) -> int:
+        """The most that one request may have us read: shared memory is no way around the limit on messages."""
+        ...
+
     def read(self, region: str, offset: int, byte_size: int) -> bytes:
         """A copy of these bytes. Raises: NotFound; InvalidInput when out of bounds; Unsupported."""
         ...
@@ -32,6 +37,8 @@ class Regions(Protocol):
 
 class NoRegions:
     """The regions of a server that does not share memory."""
+
+    max_bytes = 0
 
     def read(self, region: str, offset: int, byte_size: int) -> bytes:
         raise Unsupported("Client shared memory is disabled on this server; send tensors in the message")

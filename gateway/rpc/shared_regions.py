@@ -38,9 +38,13 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 class SharedRegions:
-    """The regions in ``shared``. ``folder`` is where POSIX shared memory objects are files."""
+    """The regions in ``shared``. ``folder`` is where POSIX shared memory objects are files; ``max_bytes`` is the most
+    that one request may have us read."""
 
-    def __init__(self, shared: SharedFile[Registered], folder: str = _FOLDER) -> None:
+    def __init__(
+        self, shared: SharedFile[Registered], folder: str = _FOLDER, max_bytes: int = 64 * 1024 * 1024
+    ) -> None:
+        self.max_bytes = max_bytes
         self._shared = shared
         self._folder = folder
         self._open: dict[int, int] = {}  # serial to file descriptor

@@ -103,3 +103,20 @@ async def test_every_one_of_them_is_decided(call, on, gate, action):
     with pytest.raises(Refused) as refused:
         await ask(call, method, getattr(v1, f"{method}Request")(name="r"), on)
     assert refused.value.code == 7
+
+
+async def test_shared_memory_is_no_way_around_the_limit_on_messages(call, build, tmp_path):
+    (tmp_path / "mem").write_bytes(bytes(16))
+    shared = SharedFile(tmp_path / "few", Registered, Registered(), epoch="1")
+    regions = SharedRegions(shared, str(tmp_path), max_bytes=20)
+    table = build(memory=regions)
+    await ask(call, "SystemSharedMemoryRegister", register(), table)
+    request = v1.ModelInferRequest(model_name="credit")
+    for name in ("x", "z"):  # the same bytes, named twice, are read twice
+        parameters = request.inputs.add(name=name, datatype="FP32", shape=[4]).parameters
+        parameters["shared_memory_region"].string_param = "r"
+        parameters["shared_memory_byte_size"].int64_param = 16
+    with pytest.raises(Refused, match="32 bytes and more; 20 are allowed") as refused:
+        await ask(call, "ModelInfer", request, table)
+    assert refused.value.code == 8
+    regions.close()
