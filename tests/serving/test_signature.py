@@ -83,7 +83,7 @@ def test_anything_at_all_is_either_valid_or_refused_in_words(raw: list[tuple[str
     try:
         arrays = TWO.validate(tensors)
     except InvalidInput:
-        assert refused(TWO, *tensors)
+        assert "the inputs do not fit model" not in refused(TWO, *tensors)
     else:
         assert set(arrays) == {"a", "b"}
         assert {len(array) for array in arrays.values()} == {tensors[0].shape[0]}
