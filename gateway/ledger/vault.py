@@ -124,7 +124,8 @@ class Vault:
         """
         if not self._generation:
             self._generation = self.keys.current()
-        aad, dek, nonce = prediction_id.encode(), os.urandom(32), os.urandom(12)
+        aad, fresh = prediction_id.encode(), os.urandom(44)
+        dek, nonce = fresh[:32], fresh[32:]
         plain = len(payload.salts).to_bytes(2) + payload.salts + payload.body
         wrap = self._wrap(self._generation, payload.tenant)
         return Sealed(

@@ -15,7 +15,7 @@ from gateway.ledger.verdict import Finding, Report, Verdict
 from gateway.ledger.verify import verify_data
 
 from . import forgery
-from .conftest import Open, clock_us, fill
+from .conftest import START_US, Open, a_call, clock_us, fill
 from .test_proof import standalone
 
 
@@ -189,6 +189,34 @@ def _rows_of(whole: bytes, path: Path) -> list[tuple[int, bytes]]:
     copy = path.with_name("copy.sqlite")
     copy.write_bytes(whole)
     return _rows(copy)
+
+
+async def test_calls_that_started_and_are_nowhere_are_counted(root: Path, open_shard: Open) -> None:
+    counts = {"started": 3, "inflight": 0, "shed": 0, "unrecorded": 0}
+    ledger = await open_shard(counters=lambda: counts)
+    await fill(ledger, 2)
+    await ledger.close()
+    assert found(verify_data(root.parent)) == [(Verdict.COUNTS, "gw.0", 3, None)]
+
+
+async def test_calls_whose_commit_failed_are_accounted_for(root: Path, open_shard: Open) -> None:
+    ledger = await open_shard(counters=lambda: {"started": 5, "inflight": 1, "shed": 1, "unrecorded": 1})
+    await fill(ledger, 2)
+    await ledger.close()
+    assert verify_data(root.parent).findings == []
+
+
+async def test_a_clock_that_runs_backwards_is_named(root: Path, open_shard: Open) -> None:
+    """Not by a little: clocks are corrected. A step of more than a minute is not a correction."""
+    hour = 3_600_000_000
+    ledger = await open_shard()
+    for shift in (0, hour, hour - 30_000_000, 0, 0):
+        await ledger.append(a_call(boot=ledger.boot, t_us=START_US + 2 * hour + shift))
+    await ledger.close()
+    report = verify_data(root.parent)
+    assert [(f.verdict, f.first) for f in report.findings] == [(Verdict.CLOCK, 4), (Verdict.CLOCK, 6)]
+    assert report.exit_status == 1
+    assert verify_data(root.parent, clock_tolerance_us=4 * hour).ok
 
 
 def test_a_finding_reads_like_a_sentence() -> None:
