@@ -14,6 +14,7 @@ from gateway.serving.datatypes import BYTES, DTYPES, split_elements
 from gateway.serving.spec import TensorSpec
 from gateway.types import Tensor
 
+MAX_SIZE = 2**40
 MAX_TEXT = 1000  # names come from callers, and a status message travels in a header
 
 
@@ -117,7 +118,9 @@ def _size(model: str, tensor: Tensor) -> str:
             f"input byte size mismatch for input '{tensor.name}' for model '{model}'. "
             f"Expected {expected}, got {len(tensor.data)}"
         )
-    if tensor.datatype == "BOOL":
+    if any(size > MAX_SIZE for size in tensor.shape):  # beside a dimension of 0, or the bytes would be missing
+        return f"shape {_shape(tensor.shape)} of input '{tensor.name}' for model '{model}' is too large"
+    if tensor.datatype == "BOOL" and max(tensor.data, default=0) > 1:
         return f"input '{tensor.name}' for model '{model}' holds a byte other than 0 and 1 as BOOL"
     return ""
 

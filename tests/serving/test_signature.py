@@ -183,6 +183,18 @@ def test_a_bool_is_0_or_1() -> None:
     assert "holds a byte other than 0 and 1" in refused(signature, bad)
 
 
+def test_a_dimension_that_no_array_can_have_is_named() -> None:
+    free = ModelSignature("m", [TensorSpec("x", "FP32", (-1, -1))], [])
+    assert "is too large" in refused(free, fp32((0, 2**63 - 1), data=b""))
+    assert "Expected 147573952589676412912, got 0" in refused(free, fp32((2**63 - 1, 4), data=b""))
+
+
+def test_the_tensor_that_is_wrong_is_named_not_a_good_one_beside_it() -> None:
+    signature = ModelSignature("m", [TensorSpec("a", "BOOL", (2,)), TensorSpec("x", "FP32", (1,))], [])
+    good = Tensor(name="a", datatype="BOOL", shape=(2,), data=b"\0\1")
+    assert "input byte size mismatch for input 'x'" in refused(signature, good, fp32((1,), data=b"1"))
+
+
 def test_a_refusal_is_short_however_long_the_names() -> None:
     assert len(refused(ONE, fp32((1, 4), name="x" * 100_000))) <= 1000
 
