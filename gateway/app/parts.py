@@ -144,6 +144,7 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
         workers=workers,
         epoch=epoch(),
         accept_files=config.models.accept_files,
+        clock_s=clock_s,
     )
     await control.follow()
     return Runtime(manager, source, executor, "", control)

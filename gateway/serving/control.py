@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,7 @@ from gateway.serving.version_policy import State
 from gateway.shared_file import SharedFile
 
 _LOOK_S = 0.05
+_UPLOAD_AGE_S = 600.0
 _FILE = re.compile(r"[0-9]{1,18}(/[A-Za-z0-9_.-]{1,128}){1,8}")
 
 
@@ -49,6 +50,7 @@ class RepositoryControl:
         epoch: str,
         accept_files: bool = False,
         patience_s: float = 120.0,
+        clock_s: Callable[[], float],
     ) -> None:
         self._desired = desired
         self._manager = manager
@@ -60,6 +62,7 @@ class RepositoryControl:
         self._epoch = epoch
         self._accept_files = accept_files
         self._patience_s = patience_s
+        self._clock_s = clock_s
         self._serial = -1
         self._turn = asyncio.Lock()
 
@@ -77,8 +80,9 @@ class RepositoryControl:
         Raises: NothingToLoad, FailedPrecondition; InvalidInput when it was found but cannot be loaded; Unavailable
         when a worker did not follow in time.
         """
-        load = await asyncio.to_thread(self._checked, name, config, files)
-        before = self._desired.get().loads.get(name)
+        now = self._desired.get().loads
+        before, kept = now.get(name), {load.directory for load in now.values()}
+        load = await asyncio.to_thread(self._checked, name, config, files, kept)
         changed = self._desired.change(lambda desired: desired.with_load(name, load))
         failure = await self._followed(changed.serial, name)
         if not failure:
@@ -136,8 +140,11 @@ class RepositoryControl:
         except TimeoutError:
             raise Unavailable(f"not every worker has followed within {self._patience_s:g} s; it will") from None
 
-    def _checked(self, name: str, config: str | None, files: Mapping[str, bytes]) -> Load:
-        """What is asked for, with its files in place. Raises: NothingToLoad, FailedPrecondition."""
+    def _checked(self, name: str, config: str | None, files: Mapping[str, bytes], kept: Set[str]) -> Load:
+        """What is asked for, with its files in place; ``kept`` are directories in use.
+
+        Raises: NothingToLoad, FailedPrecondition, InvalidInput.
+        """
         refusal = f"failed to load '{name}', failed to poll from model repository"
         if config is not None:
             try:
@@ -155,6 +162,7 @@ class RepositoryControl:
                 raise NothingToLoad(f"{refusal}: file '{path[:200]}' is no VERSION/NAME")
         if not self._accept_files:
             raise FailedPrecondition("model files over the protocol are not accepted; see models.accept_files")
+        self._sweep(kept)
         return Load(config, str(self._place(name, files)))
 
     def _place(self, name: str, files: Mapping[str, bytes]) -> Path:
@@ -164,6 +172,7 @@ class RepositoryControl:
             digest.update(f"{len(path)}:{path}{len(data)}:".encode() + data)
         target = self._uploads() / f"{name}.{digest.hexdigest()[:32]}"
         if target.exists():
+            os.utime(target)
             return target
         fresh = target.with_name(f".{target.name}.{os.getpid()}")
         for path, data in files.items():
@@ -174,6 +183,13 @@ class RepositoryControl:
         except OSError:  # another worker was faster with the same bytes
             shutil.rmtree(fresh, ignore_errors=True)
         return target
+
+    def _sweep(self, kept: Set[str]) -> None:
+        """Drop files of loads that are no more desired; models were read whole when they were loaded."""
+        for folder in self._uploads().iterdir():
+            aged = self._clock_s() - folder.stat().st_mtime > _UPLOAD_AGE_S  # younger ones may be about to be desired
+            if aged and str(folder) not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _uploads(self) -> Path:
         """This run's folder for files; those of earlier runs go."""
