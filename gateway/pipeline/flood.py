@@ -6,6 +6,7 @@ Whoever can send bad credentials must not be able to fill the disk. Counted, nev
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,7 @@ class Flood:
             yield {"reason": reason, "network": source, "count": count}
 
 
+@functools.lru_cache(maxsize=1024)  # parsing is half of a refusal's cost, and a flood comes from few peers
 def network(peer: str) -> str:
     """The /24 or /56 that ``peer`` is in; "" for what is no address (a Unix socket)."""
     try:
