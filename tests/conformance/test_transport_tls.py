@@ -41,6 +41,7 @@ async def test_alpn_is_h2(kind: str, tmp_path: Path) -> None:
         assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
         assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
         writer.close()
+        await asyncio.gather(writer.wait_closed(), return_exceptions=True)
 
 
 async def test_a_plain_client_is_shown_out(kind: str, tmp_path: Path) -> None:
