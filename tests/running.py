@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import psutil
 
 ROOT = Path(__file__).parent.parent
 COMMAND = (sys.executable, "-m", "gateway")
+START_S = 60.0
 READY = re.compile(r"gateway ready on (\S+):(\d+)")
 
 
@@ -106,16 +108,20 @@ class Running:
 def start(data: Path, *options: str, models: Path | None = None, policies: Path | None = None) -> Running:
     """A gateway that is ready. Raises: AssertionError with its log if it does not become so."""
     running = launch(data, *options, models=models, policies=policies)
-    end = time.monotonic() + 60
-    assert running.process.stdout is not None
-    line = running.process.stdout.readline()
-    found = READY.search(line)
-    if found is None or time.monotonic() > end:
-        running.process.kill()
-        running.process.wait()
-        raise AssertionError(f"not ready, said {line!r}:\n{running.said()}")
+    found = READY.search(_first_line(running, START_S))
+    if found is None:
+        running.stop(signal.SIGKILL)
+        raise AssertionError(f"not ready within {START_S} s:\n{running.said()}")
     running.port = int(found[2])
     return running
+
+
+def _first_line(running: Running, seconds: float) -> str:
+    """What the gateway prints first, "" if it ends or says nothing for so long."""
+    stdout = running.process.stdout
+    assert stdout is not None
+    ready, _, _ = select.select([stdout], [], [], seconds)
+    return stdout.readline() if ready else ""
 
 
 def launch(data: Path, *options: str, models: Path | None = None, policies: Path | None = None) -> Running:
