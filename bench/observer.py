@@ -18,6 +18,7 @@ from pathlib import Path
 from gateway.ledger import segment
 from gateway.ledger.follower import Follower, Tail
 from gateway.ledger.record import Record, encode
+from gateway.ledger.tree import Tree
 from gateway.observer.delivery import Delivery
 from gateway.observer.folds import MetricsFold, UsageFold
 from gateway.observer.followers import FoldFollower
@@ -75,7 +76,7 @@ def fill(root: Path, count: int) -> None:
     """A segment with ``count`` leaves."""
     directory = root / "gw.0"
     directory.mkdir(parents=True)
-    with contextlib.closing(sqlite3.connect(segment.create(directory, "gw.0", 0, b""))) as db, db:
+    with contextlib.closing(sqlite3.connect(segment.create(directory, "gw.0", 0, Tree().root()))) as db, db:
         db.executemany("INSERT INTO leaf VALUES (?, ?)", ((seq, leaf(seq)) for seq in range(count)))
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.ledger import segment
 from gateway.ledger.record import Record, encode
+from gateway.ledger.tree import Tree
 
 START_US = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z
 
@@ -45,7 +46,7 @@ class Shards:
         path = next(iter(segment.files(directory)), None)
         if path is None:
             directory.mkdir(parents=True)
-            path = segment.create(directory, shard, 0, b"")
+            path = segment.create(directory, shard, 0, Tree().root())
         db = sqlite3.connect(path)
         db.execute("PRAGMA journal_mode=WAL")
         return db
