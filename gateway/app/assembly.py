@@ -26,6 +26,7 @@ from gateway.pipeline.gate import Gate
 from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
+from gateway.pipeline.tally import Tally
 from gateway.rpc.context import Clocks
 from gateway.rpc.log_settings import LogSettings
 from gateway.rpc.service import methods
@@ -44,6 +45,7 @@ class Parts:
     trusted: Trusted | None
     chain: Chain
     policies: Policies
+    tally: Tally
     ledger: ShardLedger
     counters: Counters
     models: parts.Runtime
@@ -63,6 +65,7 @@ def recorder(have: Parts) -> Recorder:
         request_key=ensure_secret(have.data.request_key),
         runtime=have.models.fingerprint,
         relaxed=have.config.ledger.mode == "relaxed",
+        tally=have.tally,
     )
 
 

@@ -24,6 +24,7 @@ from gateway.ledger.errors import LedgerError
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.counters import Counters, shared_counters
 from gateway.pipeline.slots import SlotsError
+from gateway.pipeline.tally import Tally
 from gateway.rpc.log_settings import LogSettings, LogState, state_of
 from gateway.rpc.model_config import parse as parse_model_config
 from gateway.rpc.model_config import parse_json as parse_model_json
@@ -150,11 +151,13 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
     return Runtime(manager, source, executor, "", control)
 
 
-async def ledger(config: Config, data: DataDir, index: int) -> ShardLedger:
-    """This worker's shard, open. Raises: StartupError."""
+async def ledger(config: Config, data: DataDir, index: int, tally: Tally) -> ShardLedger:
+    """This worker's shard, open; ``tally`` goes into its beats. Raises: StartupError."""
     boot: dict[str, str | int] = {"version": __version__, "worker": index, "mode": config.ledger.mode}
     try:
-        return await ShardLedger.open(data.ledger, f"{config.instance}.{index}", boot=boot, clock_us=clock_us)
+        return await ShardLedger.open(
+            data.ledger, f"{config.instance}.{index}", boot=boot, clock_us=clock_us, counters=tally.read
+        )
     except LedgerError as error:
         raise StartupError(str(error)) from error
 

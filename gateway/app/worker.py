@@ -21,6 +21,7 @@ from gateway.app.statistics import StatisticsBoard
 from gateway.config import Config
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.recorder import Recorder
+from gateway.pipeline.tally import Tally
 from gateway.transport.seam import Methods, Transport
 
 _log = logging.getLogger("gateway.worker")
@@ -57,7 +58,7 @@ async def work(child: Child, config: Config) -> None:
         gc.freeze()  # what is loaded by now lives as long as the process: no collection looks at it again
         await reporter.step()
         child.report(Status(ready_port=port))
-        await child.stop.wait()
+        await _end(child, have)
         reporter.leave()
         await asyncio.sleep(config.server.drain_delay_s)
         await transport.drain(grace_s=config.server.grace_s)
@@ -76,7 +77,8 @@ async def open_parts(stack: contextlib.AsyncExitStack, config: Config, index: in
         stack.push_async_callback(trusted.close)
     rules = policies(config, data, leads=index == 0)
     stack.callback(rules.close)
-    ledger = await parts.ledger(config, data, index)
+    tally = Tally()
+    ledger = await parts.ledger(config, data, index, tally)
     stack.push_async_callback(ledger.close)
     counters = parts.counters(data)
     stack.callback(counters.close)
@@ -92,6 +94,7 @@ async def open_parts(stack: contextlib.AsyncExitStack, config: Config, index: in
         trusted=trusted,
         chain=parts.authenticator(config, api_keys, trusted),
         policies=rules,
+        tally=tally,
         ledger=ledger,
         counters=counters,
         models=models,
@@ -105,6 +108,14 @@ async def open_parts(stack: contextlib.AsyncExitStack, config: Config, index: in
         logs=parts.logs(config, data),
         traces=parts.traces(data),
     )
+
+
+async def _end(child: Child, have: Parts) -> None:
+    """Return when the worker is to stop, or cannot serve any more: a ledger that gave up is a worker that ends."""
+    have.ledger.broken.add_done_callback(lambda _: child.stop.set())
+    await child.stop.wait()
+    if have.ledger.broken.done():
+        _log.critical("ledger.gave_up", extra={"shard": have.ledger.shard, "cause": str(have.ledger.broken.result())})
 
 
 async def _listen(transport: Transport, child: Child, config: Config, table: Methods) -> int:

@@ -9,7 +9,6 @@ from typing import TypeAlias
 
 from gateway.errors import DeadlineExceeded
 from gateway.pipeline.admission import Admission
-from gateway.pipeline.draft import Draft
 from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
@@ -50,7 +49,7 @@ class Gate:
 
         Raises: as ``InferenceHandler.__call__``.
         """
-        draft = Draft(context, None, ref)
+        draft = self._recorder.begin(context, None, ref)
         try:
             with self._admission.slot(context):
                 permit, duties = await self._enforcement.permit(draft, resolve=resolve, facts=facts)
@@ -68,7 +67,9 @@ class Gate:
                 raise
             raise seen from error
         prediction_id = ""
-        if context.action.group != "health":
+        if context.action.group == "health":
+            self._recorder.forget(draft)
+        else:
             prediction_id = (await self._recorder.answered(draft)).prediction_id
         return Delivery(body=body, prediction_id=prediction_id, decision_id=permit.decision.id, headers=duties.headers)
 

@@ -56,7 +56,7 @@ class InferenceHandler:
         Raises: GatewayError of any kind, CancelledError; the record of it is durable, except for
         LedgerUnavailable (there is none) and CancelledError (not waited for).
         """
-        draft = Draft(call.context, call, call.model)
+        draft = self._recorder.begin(call.context, call, call.model)
         admitted = False
         try:
             try:

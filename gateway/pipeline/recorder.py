@@ -16,7 +16,8 @@ from gateway.ledger.ledger import Ledger, Payload
 from gateway.pipeline.draft import Draft, record_of
 from gateway.pipeline.flood import Flood
 from gateway.pipeline.payload import encode_payload
-from gateway.types import Receipt
+from gateway.pipeline.tally import Tally
+from gateway.types import Call, Context, ModelRef, Receipt
 
 LOSS_PENDING = 1_024
 LOSS_NS = 50_000_000
@@ -43,8 +44,10 @@ class Recorder:
         request_key: bytes,
         runtime: str = "",
         relaxed: bool = False,
+        tally: Tally | None = None,
     ) -> None:
         self._ledger = ledger
+        self._tally = tally or Tally()
         self._clock_ns = clock_ns
         self._salts = salts
         self._request_key = request_key
@@ -52,6 +55,17 @@ class Recorder:
         self._relaxed = relaxed
         self._flood = Flood(clock_ns)
         self._unsettled: deque[tuple[int, asyncio.Future[Receipt]]] = deque()
+
+    def begin(self, context: Context, call: Call | None, ref: ModelRef | None) -> Draft:
+        """The draft of a call that begins; exactly one of ``answered``, ``ended`` and ``forget`` must follow."""
+        self._tally.started += 1
+        self._tally.inflight += 1
+        return Draft(context, call, ref)
+
+    def forget(self, draft: Draft) -> None:
+        """Let ``draft`` go without a record: for answers that are not recorded, such as those to health probes."""
+        self._tally.started -= 1
+        self._tally.inflight -= 1
 
     async def answered(self, draft: Draft) -> Receipt:
         """Record that ``draft`` was answered and return its receipt: durable, unless relaxed.
@@ -61,9 +75,9 @@ class Recorder:
         draft.stage = "record"
         position, durable = self._append(draft, None, relaxed=self._relaxed)
         if self._relaxed and self._may_lose(durable):
-            durable.add_done_callback(_retrieve)
+            durable.add_done_callback(self._settled)
             return Receipt(*position, b"")
-        return await durable
+        return await self._durable(durable)
 
     async def ended(self, draft: Draft, error: BaseException) -> BaseException:
         """Record that ``draft`` ended with ``error``; return what the caller shall see.
@@ -74,13 +88,15 @@ class Recorder:
         """
         if isinstance(error, asyncio.CancelledError):
             with contextlib.suppress(LedgerUnavailable):  # the ledger counts it as unrecorded; nobody waits
-                self._append(draft, error, relaxed=False)[1].add_done_callback(_retrieve)
+                self._append(draft, error, relaxed=False)[1].add_done_callback(self._settled)
             return error
         seen = error if isinstance(error, GatewayError) else Internal(draft.context.call_id)
         if isinstance(error, _VOUCHED_BY_NOBODY) and self._flood.counts(error.reason, draft.context.peer):
+            self._tally.inflight -= 1
+            self._tally.shed += 1
             return seen
         position, durable = self._append(draft, error, relaxed=False)
-        await durable
+        await self._durable(durable)
         seen.prediction_id = f"{position[0]}/{position[1]}"
         return seen
 
@@ -92,6 +108,18 @@ class Recorder:
         for fields in self._flood.drain():
             shed = events.event("shed", boot=self._ledger.boot, t_us=t_us, fields=fields)
             self._ledger.append(shed).add_done_callback(_retrieve)
+
+    async def _durable(self, durable: asyncio.Future[Receipt]) -> Receipt:
+        try:
+            return await durable
+        except LedgerUnavailable:
+            self._tally.unrecorded += 1
+            raise
+
+    def _settled(self, durable: asyncio.Future[Receipt]) -> None:
+        """Look at a future that nobody awaits."""
+        if not durable.cancelled() and durable.exception() is not None:
+            self._tally.unrecorded += 1
 
     def _may_lose(self, durable: asyncio.Future[Receipt]) -> bool:
         """Whether one more answer may leave before its record is durable."""
@@ -124,7 +152,12 @@ class Recorder:
                 )
             )
 
-        durable = self._ledger.append(encode, payload)
+        self._tally.inflight -= 1
+        try:
+            durable = self._ledger.append(encode, payload)
+        except BaseException:
+            self._tally.unrecorded += 1
+            raise
         return position, durable
 
     def _commit(self, draft: Draft) -> Payload | None:

@@ -19,6 +19,7 @@ from gateway.pipeline.gate import Gate
 from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
+from gateway.pipeline.tally import Tally
 from gateway.policy.obligations import Quota, RateLimit
 from gateway.policy.pdp import Query
 from gateway.serving.servable import Inference, Servable, ValidTensors
@@ -188,8 +189,15 @@ class World:
             clock_ns=self.clock,
             hide_existence=hide_existence,
         )
+        self.tally = Tally()
         self.recorder = recorder = Recorder(
-            self.ledger, clock_ns=self.clock, salts=Salts(), request_key=b"k" * 32, runtime="rt", relaxed=relaxed
+            self.ledger,
+            clock_ns=self.clock,
+            salts=Salts(),
+            request_key=b"k" * 32,
+            runtime="rt",
+            relaxed=relaxed,
+            tally=self.tally,
         )
         obligations = Obligations(counters=NoCounters(), clock_s=lambda: 0.0, mask_key=b"k" * 32)
         self.handler = InferenceHandler(
