@@ -46,7 +46,7 @@ def main() -> None:
         server.pin(core, other)
         size = probe(server.port, question, (("x-api-key", key),))
         headers = (f"x-api-key: {key}",)
-        capacity = max(send(server.port, body, WARM_UP, CLOSED, headers=headers, core=other).rate for _ in range(3))
+        capacity = max(send(server.port, body, WARM_UP, CLOSED, headers=headers, core=other).rate for _ in range(5))
         console.print(f"closed loop, {CLOSED}: {capacity:,.0f} requests/s; in flight at most {options.max_inflight}")
         table = Table("offered/s", "of capacity", "answered/s", "refused", "p50 ms", "p99 ms", "RSS MB")
         for column in table.columns:
