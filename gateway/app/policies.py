@@ -12,6 +12,7 @@ from gateway.app.clocks import clock_ns, clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
 from gateway.config import Config
+from gateway.errors import PolicyUnavailable
 from gateway.observer.state import PolicyState
 from gateway.policy.bundle import Bundle
 from gateway.policy.cache import DecisionCache
@@ -19,6 +20,7 @@ from gateway.policy.connections import Address, Pool
 from gateway.policy.findings import PolicyInvalid
 from gateway.policy.modes import ModedPoint, ModeEntry, read_entries
 from gateway.policy.opa import OpaPoint
+from gateway.policy.opa_control import NotReady, OpaControl
 from gateway.policy.pdp import DecisionPoint
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.reloader import Reloader, fingerprint, vetted
@@ -35,6 +37,11 @@ class Policies(Protocol):
     @property
     def point(self) -> DecisionPoint:
         """Who decides."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether decisions can be made now."""
         ...
 
     def state(self) -> PolicyState:
@@ -96,6 +103,10 @@ class Embedded:
     def point(self) -> DecisionPoint:
         return self._moded
 
+    @property
+    def ready(self) -> bool:
+        return True
+
     def state(self) -> PolicyState:
         bundle, refused = self._point.bundle, self._reloader.refused
         return PolicyState(
@@ -156,21 +167,22 @@ class Embedded:
 
 
 class Remote:
-    """Policies decided by an OPA server."""
+    """Policies decided by an OPA server. Not ready before the server has shown that it may decide."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._error = "the OPA server was not asked yet"
 
     def open(self) -> None:
         """Raises: StartupError when the server's address cannot be one."""
         try:
-            address = Address.parse(self._config.policy.opa_url)
+            self._address = Address.parse(self._config.policy.opa_url)
         except ValueError as error:
             raise StartupError(f"policy.opa_url: {error}") from error
-        tls = ssl.create_default_context() if address.tls else None
+        tls = ssl.create_default_context() if self._address.tls else None
         self._point = OpaPoint(
-            Pool(address, tls=tls),
-            address,
+            Pool(self._address, tls=tls),
+            self._address,
             gateway=gateway_facts(self._config),
             clock_ns=clock_ns,
             budget_ms=self._config.policy.opa_timeout_ms,
@@ -180,18 +192,38 @@ class Remote:
     def point(self) -> OpaPoint:
         return self._point
 
+    @property
+    def ready(self) -> bool:
+        return not self._error
+
     def state(self) -> PolicyState:
-        return PolicyState(revision=self._point.revision)
+        return PolicyState(revision=self._point.revision or "at the OPA server", error=self._error)
 
     async def step(self) -> None:
-        return
+        """Ask for version and bundles; decisions go on meanwhile, and fail closed by themselves."""
+        try:
+            async with OpaControl(self._address) as control:
+                await control.preflight()
+        except (NotReady, PolicyUnavailable) as error:
+            if str(error) != self._error:
+                _log.error("policy.opa_not_ready", extra={"url": self._config.policy.opa_url, "cause": str(error)})
+            self._error = str(error)
+        else:
+            if self._error:
+                _log.info("policy.opa_ready", extra={"url": self._config.policy.opa_url})
+            self._error = ""
 
     def close(self) -> None:
         self._point.close()
 
 
-def policies(config: Config, data: DataDir, *, leads: bool) -> Embedded | Remote:
+async def policies(config: Config, data: DataDir, *, leads: bool) -> Embedded | Remote:
     """The engine that the configuration names, open. Raises: StartupError."""
-    found = Embedded(config, data, leads=leads) if config.policy.engine == "embedded" else Remote(config)
-    found.open()
-    return found
+    if config.policy.engine == "embedded":
+        embedded = Embedded(config, data, leads=leads)
+        embedded.open()
+        return embedded
+    remote = Remote(config)
+    remote.open()
+    await remote.step()
+    return remote

@@ -25,8 +25,13 @@ class Reporter:
 
     @property
     def ready(self) -> bool:
-        """Whether a call sent here now would be served: not leaving, and the ledger takes records."""
-        return not self._leaving and not self._have.ledger.fault
+        """Whether a call sent here now would be served: not leaving, the ledger takes records, policy decides."""
+        return not self._leaving and not self._have.ledger.fault and self._have.policies.ready
+
+    def _reason(self) -> str:
+        if self._leaving:
+            return "shutting down"
+        return self._have.ledger.fault or ("" if self._have.policies.ready else "no policy decides")
 
     def leave(self) -> None:
         """Say from now on that this worker is not ready; write it at once."""
@@ -46,7 +51,9 @@ class Reporter:
             started_us=self._started_us,
             time_us=self._clock(),
             ready=self.ready,
-            reason="shutting down" if self._leaving else fault,
+            reason="shutting down"
+            if self._leaving
+            else fault or ("" if self._have.policies.ready else "no policy decides"),
             models=tuple(
                 ModelState(name=s.name, version=s.version, state=s.state, reason=s.reason, digest=s.digest)
                 for s in self._have.models.manager.index()

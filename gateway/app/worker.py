@@ -75,7 +75,7 @@ async def open_parts(stack: contextlib.AsyncExitStack, config: Config, index: in
     trusted = await parts.trusted(config, data)
     if trusted is not None:
         stack.push_async_callback(trusted.close)
-    rules = policies(config, data, leads=index == 0)
+    rules = await policies(config, data, leads=index == 0)
     stack.callback(rules.close)
     tally = Tally()
     ledger = await parts.ledger(config, data, index, tally)
