@@ -93,13 +93,12 @@ class Store:
         tree, hashes, tiles = self.tree.snapshot(), [], []
         if entries[0][0] != tree.size:
             raise LedgerCorrupt(f"{self.directory}: leaf {entries[0][0]} was to follow {tree.size}")
-        payloads, weight = [], 0
+        payloads, weight, until = [], 0, self._clock_us() + self._payload_us
         for seq, leaf, payload in entries:
             hashes.append(merkle.leaf_hash(leaf))
             tiles += tree.add(hashes[-1])
             weight += len(leaf)
             if payload is not None:
-                until = self._clock_us() + self._payload_us
                 payloads.append((seq, self._vault.seal(payload, f"{self.shard}/{seq}", until)))
                 weight += len(payloads[-1][1].body)
         live.commit([(seq, leaf) for seq, leaf, _ in entries], payloads, tiles)

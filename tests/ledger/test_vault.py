@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.ledger.errors import KeyMissing, LedgerCorrupt
 from gateway.ledger.ledger import Payload
-from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.vault import SHARED, FileKeys, Vault
 
 
 @pytest.fixture
@@ -29,29 +29,41 @@ def test_what_is_sealed_opens_again(
         assert body not in sealed.body
 
 
-def test_it_opens_nowhere_else(keys: FileKeys) -> None:
+@pytest.mark.parametrize("body", [b"body", b""])
+def test_it_opens_nowhere_else(keys: FileKeys, body: bytes) -> None:
     vault = Vault(keys)
-    sealed = vault.seal(Payload(salts=b"s", body=b"body", tenant="acme"), "gw.0/7")
+    sealed = vault.seal(Payload(salts=b"s", body=body, tenant="acme"), "gw.0/7")
     flipped = sealed._replace(body=bytes([sealed.body[0] ^ 1]) + sealed.body[1:])
     for item, place, tenant in ((sealed, "gw.0/8", "acme"), (sealed, "gw.0/7", "other"), (flipped, "gw.0/7", "acme")):
         with pytest.raises(LedgerCorrupt, match="does not open"):
             vault.open(item, place, tenant)
 
 
-def test_equal_payloads_never_look_alike(keys: FileKeys) -> None:
-    vault, payload = Vault(keys), Payload(salts=b"s", body=b"body", tenant="acme")
+@pytest.mark.parametrize("body", [b"body", b""])
+def test_equal_payloads_never_look_alike(keys: FileKeys, body: bytes) -> None:
+    vault, payload = Vault(keys), Payload(salts=b"s", body=body, tenant="acme")
     assert len({vault.seal(payload, "gw.0/7").body for _ in range(50)}) == 50
 
 
-def test_rotation_keeps_what_was_rewrapped_and_destruction_loses_the_rest(keys: FileKeys) -> None:
+def test_rows_of_salts_alone_share_a_key_per_tenant_but_never_a_nonce(keys: FileKeys) -> None:
     vault = Vault(keys)
-    kept, lost = (vault.seal(Payload(salts=b"s", body=b"body", tenant="acme"), f"gw.0/{i}") for i in range(2))
+    rows = [vault.seal(Payload(salts=b"s", tenant=f"t{i % 2}"), f"gw.0/{i}") for i in range(2 * SHARED + 4)]
+    assert len({row.dek for row in rows}) == 4
+    assert len({(row.dek, row.body[:4]) for row in rows}) == len(rows)
+    for i in (0, 1, 2 * SHARED - 1, 2 * SHARED + 3):
+        assert Vault(keys).open(rows[i], f"gw.0/{i}", f"t{i % 2}") == (b"s", b"")
+
+
+@pytest.mark.parametrize("body", [b"body", b""])
+def test_rotation_keeps_what_was_rewrapped_and_destruction_loses_the_rest(keys: FileKeys, body: bytes) -> None:
+    vault = Vault(keys)
+    kept, lost = (vault.seal(Payload(salts=b"s", body=body, tenant="acme"), f"gw.0/{i}") for i in range(2))
     keys.rotate(2)
     moved = vault.rewrap(kept, "gw.0/0", "acme", 2)
     keys.destroy(1)
     later = Vault(keys)
     assert (moved.kek, moved.body) == (2, kept.body)
-    assert later.open(moved, "gw.0/0", "acme") == (b"s", b"body")
+    assert later.open(moved, "gw.0/0", "acme") == (b"s", body)
     with pytest.raises(KeyMissing, match=r"kek-000001\.key is missing"):
         later.open(lost, "gw.0/1", "acme")
     assert later.seal(Payload(salts=b"", body=b""), "gw.0/2").kek == 2
