@@ -57,7 +57,7 @@ def _start(console: Console, data: Path, examples: Path, policies: Path, wanted:
             raise DemoFailed(f"{needed} is no directory; run this in a checkout, or say --examples and --policies")
     ports = [free_port(port) for port in wanted]
     for port, free in zip(wanted, ports, strict=True):
-        if port != free:
+        if port not in (0, free):
             console.print(f"port {port} is taken, using {free}", style="yellow")
     gateway = start(data, examples / "models", policies, *ports)
     show.opening(console, gateway, examples, policies)

@@ -103,7 +103,8 @@ def next_steps(console: Console, gateway: Gateway, data: Path, caller: Caller, k
         console.print(f"\n{title}", style="bold")
         console.print(Text(code, style="cyan"), soft_wrap=True)  # to be copied: never broken, nor indented
     console.print(
-        "\nChange the rules: add breast-cancer to tenants.research.models in policies/data.json, ask again. The "
-        "new policy holds within a second, and every record says under which one it was decided."
+        "\nChange the rules while it runs: take sentiment out of tenants.research.models in policies/data.json and ask "
+        "again; the new policy holds within two seconds, and every record says under which one it was decided. Add "
+        "breast-cancer there, and the gateway keeps the old policy: a case in policies/canaries.json says no."
     )
     console.print("\nCtrl-C ends the demo.", style="dim")
