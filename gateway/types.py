@@ -134,7 +134,7 @@ class OutputRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     shared_memory: tuple[str, int, int] | None = None
 
 
-class Context(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Context(msgspec.Struct, frozen=True, gc=False):
     """What every call has, before anything is believed. Times: ``received_us`` is wall-clock microseconds
     since 1970, ``received_ns`` and ``deadline_ns`` are monotonic; no deadline is None."""
 
@@ -184,7 +184,7 @@ class Obligation(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unk
     """What an allow is bound to. The concrete ones stand in ``policy/obligations.py``."""
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """What the decision point said about one query, kept for denials too: ``decide`` returns it, ``enforce`` raises.
 
     ``servable`` is the exact model that was decided about (None for calls without one). ``revision`` names the

@@ -101,7 +101,7 @@ class Embedded:
 
     @property
     def point(self) -> DecisionPoint:
-        return self._moded
+        return self._moded if self._config.policy.exceptions is not None else self._point
 
     @property
     def ready(self) -> bool:

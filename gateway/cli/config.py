@@ -27,9 +27,7 @@ def check(config: File = None) -> None:
 
 
 @app.command(epilog="Example: GATEWAY_SERVER__PORT=9000 gateway config show")
-def show(
-    config: File = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def show(config: File = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show every key, its value and where the value comes from."""
     tree, origins = _load(config)
     rows = []

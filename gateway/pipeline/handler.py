@@ -14,7 +14,7 @@ from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.outputs import check_requested, select
 from gateway.pipeline.recorder import Recorder
-from gateway.serving.servable import Servable, Signature, ValidTensors
+from gateway.serving.servable import Servable
 from gateway.types import Call, Delivery, Permit, Reply, ServableId
 
 
@@ -85,7 +85,11 @@ class InferenceHandler:
             draft.stage = "validate"
             if call.defect is not None:
                 raise call.defect
-            inputs = await _valid(servable.signature, call)
+            signature = servable.signature
+            if signature.heavy(call.inputs):  # what would hold up the loop is proved in a thread
+                inputs = await asyncio.to_thread(signature.validate, call.inputs)
+            else:
+                inputs = signature.validate(call.inputs)
             rows = draft.rows = servable.signature.rows(inputs)
             check_requested(call.outputs, servable.signature, servable.id)
             draft.stage = "oblige"
@@ -110,10 +114,3 @@ class InferenceHandler:
         masked = self._obligations.after(run.outputs, permit.decision, duties, call.outputs)
         draft.outputs = select(masked, call.outputs, batching=servable.facts.batching, specs=servable.signature.outputs)
         return servable.id, permit, duties.headers
-
-
-async def _valid(signature: Signature, call: Call) -> ValidTensors:
-    """The call's inputs, proved to fit; what would hold up the loop is proved in a thread."""
-    if signature.heavy(call.inputs):
-        return await asyncio.to_thread(signature.validate, call.inputs)
-    return signature.validate(call.inputs)

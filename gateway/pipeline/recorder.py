@@ -77,7 +77,11 @@ class Recorder:
         if self._relaxed and self._may_lose(durable):
             durable.add_done_callback(self._settled)
             return Receipt(*position, b"")
-        return await self._durable(durable)
+        try:
+            return await durable
+        except LedgerUnavailable:
+            self._tally.unrecorded += 1
+            raise
 
     async def ended(self, draft: Draft, error: BaseException) -> BaseException:
         """Record that ``draft`` ended with ``error``; return what the caller shall see.
@@ -96,7 +100,11 @@ class Recorder:
             self._tally.shed += 1
             return seen
         position, durable = self._append(draft, error, relaxed=False)
-        await self._durable(durable)
+        try:
+            await durable
+        except LedgerUnavailable:
+            self._tally.unrecorded += 1
+            raise
         seen.prediction_id = f"{position[0]}/{position[1]}"
         return seen
 
@@ -108,13 +116,6 @@ class Recorder:
         for fields in self._flood.drain():
             shed = events.event("shed", boot=self._ledger.boot, t_us=t_us, fields=fields)
             self._ledger.append(shed).add_done_callback(_retrieve)
-
-    async def _durable(self, durable: asyncio.Future[Receipt]) -> Receipt:
-        try:
-            return await durable
-        except LedgerUnavailable:
-            self._tally.unrecorded += 1
-            raise
 
     def _settled(self, durable: asyncio.Future[Receipt]) -> None:
         """Look at a future that nobody awaits."""

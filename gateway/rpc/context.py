@@ -50,16 +50,16 @@ def context(
             found[name] = f"{found[name]},{text}" if name in found else text
     authorization, api_key = found.get("authorization", ""), found.get("x-api-key", "")
     joins = trust == "always" or (trust == "authenticated" and (authorization or api_key or head.certificate))
-    return Context(
-        action=action,
-        trace=trace_context(found.get("traceparent", "") if joins else "", found.get("tracestate", "")),
-        credentials=Credentials(authorization=authorization, api_key=api_key, certificate=head.certificate),
-        received_us=clocks.us(),
-        received_ns=clocks.ns(),
-        peer=head.peer,
-        deadline_ns=head.deadline_ns,
-        metadata={name: found[name] for name in allowed - _SECRET if name in found} if allowed else {},
-        size=size,
+    return Context(  # by position: by keyword it takes four times as long
+        action,
+        trace_context(found.get("traceparent", "") if joins else "", found.get("tracestate", "")),
+        Credentials(authorization=authorization, api_key=api_key, certificate=head.certificate),
+        clocks.us(),
+        clocks.ns(),
+        head.peer,
+        head.deadline_ns,
+        {name: found[name] for name in allowed - _SECRET if name in found} if allowed else {},
+        size,
     )
 
 

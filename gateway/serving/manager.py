@@ -206,7 +206,7 @@ class Manager:
         wanted again meanwhile."""
         await self._sleep(self._linger_s)
         await slot.idle()
-        if slot.state is not State.UNLOADING or slot.departures != departure:
+        if slot.state is not State.UNLOADING or slot.departures != departure or slot.aspired:
             return
         self._free(slot, State.UNAVAILABLE)
         for starved in self._roster.starved():

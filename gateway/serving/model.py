@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
-from gateway.errors import DeadlineExceeded, ModelFailed
+from gateway.errors import ModelFailed
 from gateway.serving.batch_queue import Rule
 from gateway.serving.batcher import Batcher, Limits
-from gateway.serving.datatypes import Array, to_raw
+from gateway.serving.datatypes import BYTES, Array, to_raw
 from gateway.serving.pace import Pace, size_of
 from gateway.serving.servable import Arrays, Inference, ValidTensors
 from gateway.serving.settings import ModelSettings
 from gateway.serving.signature import ModelSignature
 from gateway.serving.spec import TensorSpec
-from gateway.serving.statistics import ModelStatistics, Statistics, Timing
+from gateway.serving.statistics import ModelStatistics, Statistics
+from gateway.serving.turn import Turn
 from gateway.types import ModelFacts, ServableId, Tensor
 
 
@@ -66,21 +66,33 @@ class ModelServable:
             executor=executor,
             clock_ns=clock_ns,
         )
+        self._turn = Turn(
+            facts.id.name,
+            model.run,
+            self._split,
+            max_rows=rule.max_rows,
+            pace=pace,
+            statistics=self._statistics,
+            clock_ns=clock_ns,
+        )
 
     @property
     def id(self) -> ServableId:
         return self.facts.id
 
-    async def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Inference:
-        """Run the model on ``inputs``. A short run does not suspend; a long one may share a batch.
+    def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Awaitable[Inference]:
+        """Run the model on ``inputs``: a short run with the others of this turn of the loop, a long one in a thread.
 
-        Raises: ModelFailed; DeadlineExceeded when the deadline passed before the run; Overloaded, Unavailable
+        Awaiting raises: ModelFailed; DeadlineExceeded when the deadline passed before the run; Overloaded, Unavailable
         when the queue is full.
         """
         size = size_of(inputs)
         rows = self.signature.rows(inputs)
         if self._pace.is_short(size):
-            return self._here(inputs, rows, size, deadline_ns)
+            return self._turn.infer(inputs, rows, size, deadline_ns)
+        return self._in_thread(inputs, rows, size, deadline_ns)
+
+    async def _in_thread(self, inputs: ValidTensors, rows: int, size: int, deadline_ns: int | None) -> Inference:
         share = await self._batcher.infer(inputs, rows, deadline_ns)
         timing = share.timing
         if timing.rows == rows:
@@ -99,26 +111,15 @@ class ModelServable:
         """Free the model."""
         self._model.close()
 
-    def _here(self, inputs: Arrays, rows: int, size: int, deadline_ns: int | None) -> Inference:
-        """Run on the event loop."""
-        watched = self._pace.is_watched(size)
-        cpu_ns = time.thread_time_ns() if watched else 0
-        started = self._clock_ns()
-        if deadline_ns is not None and started >= deadline_ns:
-            self._statistics.failed("REJECTED", 0)
-            raise DeadlineExceeded(f"the deadline passed before model '{self.id.name}' ran")
-        try:
-            outputs = self._model.run(inputs)
-        except ModelFailed:
-            self._statistics.failed("BACKEND", self._clock_ns() - started)
-            raise
-        inferred = self._clock_ns()
-        self._pace.note(size, inferred - started, time.thread_time_ns() - cpu_ns if watched else 0)
-        tensors = self._tensors(outputs)
-        timing = Timing(rows, started, started, inferred, self._clock_ns())
-        self._statistics.executed(timing)
-        self._statistics.succeeded(rows, started, timing)
-        return Inference(outputs=tensors, started_ns=started, batch_n=rows)
+    def _split(self, outputs: Sequence[Array], rows: Sequence[int]) -> list[tuple[Tensor, ...]]:
+        """``outputs`` of one run as tensors, for each call of so many ``rows``. Raises: ModelFailed."""
+        if len(rows) == 1:
+            return [self._tensors(outputs)]
+        total = sum(rows)
+        if any(array.shape[:1] != (total,) for array in outputs):
+            raise ModelFailed(f"model '{self.id.name}' did not answer with one row for each input row")
+        columns = [_pieces(spec, array, rows) for spec, array in zip(self.signature.outputs, outputs, strict=True)]
+        return list(zip(*columns, strict=True))
 
     def _tensors(self, outputs: Sequence[Array]) -> tuple[Tensor, ...]:
         return tuple([tensor_of(spec, array) for spec, array in zip(self.signature.outputs, outputs, strict=True)])
@@ -129,3 +130,21 @@ def tensor_of(spec: TensorSpec, array: Array) -> Tensor:
     return Tensor(
         name=spec.name, datatype=spec.datatype, shape=spec.outside(array.shape), data=to_raw(array, spec.datatype)
     )
+
+
+def _pieces(spec: TensorSpec, array: Array, rows: Sequence[int]) -> list[Tensor]:
+    """The output tensors of calls that ran together: each has so many of the ``rows`` of ``array``."""
+    pieces, first = [], 0
+    if spec.datatype == BYTES:
+        for count in rows:
+            pieces.append(tensor_of(spec, array[first : first + count]))
+            first += count
+        return pieces
+    raw, inner = array.tobytes(), array.shape[1:]
+    width = len(raw) // array.shape[0]
+    for count in rows:
+        data = raw[first * width : (first + count) * width]
+        shape = spec.outside((count, *inner))
+        pieces.append(Tensor(name=spec.name, datatype=spec.datatype, shape=shape, data=data))
+        first += count
+    return pieces

@@ -113,8 +113,11 @@ class Roster:
         for name in names:
             model = self._models.setdefault(name, _Model())
             wanted = {loader.id: loader for loader in aspired.get(name, ())}
-            for id_, slot in model.slots.items():
-                slot.aspired = id_ in wanted
+            for id_, slot in list(model.slots.items()):
+                if id_ in wanted and not slot.aspired and slot.state is State.UNAVAILABLE:
+                    del model.slots[id_]  # it was let go and holds nothing: wanted again, it begins anew
+                else:
+                    slot.aspired = id_ in wanted
             for id_, loader in wanted.items():
                 if id_ not in model.slots:
                     model.slots[id_] = Slot(loader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,8 @@ def test_without_any_source_there_is_a_whole_tree() -> None:
     ],
 )
 def test_a_bad_file_is_named_with_key_value_and_what_to_write(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=".+") as caught:
+    with pytest.raises(ConfigError, match=re.escape(said)):
         load(write(tmp_path, text), environment={})
-    assert said in str(caught.value)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""Short calls of one turn of the event loop, run together: what arrived together costs one run.
+
+Nobody waits for company. The run is what the loop does next, after the tasks that are ready now; a lone call runs
+alone. Everything happens on the event loop, so a run is bounded by what its calls would take one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from gateway.errors import DeadlineExceeded, ModelFailed
+from gateway.serving.batch_queue import Shapes, shapes_of
+from gateway.serving.datatypes import Array
+from gateway.serving.pace import Pace
+from gateway.serving.servable import Arrays, Inference
+from gateway.serving.statistics import Statistics, Timing
+from gateway.types import Tensor
+
+Run: TypeAlias = Callable[[Arrays], Sequence[Array]]
+Split: TypeAlias = Callable[[Sequence[Array], Sequence[int]], Sequence[tuple[Tensor, ...]]]
+"""The outputs of a run as tensors, for each call of so many rows."""
+
+BLOCK_NS = 1_000_000
+"""What one run may take of the loop, judged by what its calls take alone."""
+
+
+class _Call:
+    __slots__ = ("caller", "deadline_ns", "inputs", "rows", "since_ns", "size")
+
+    def __init__(
+        self,
+        caller: asyncio.Future[Inference],
+        inputs: Arrays,
+        rows: int,
+        size: int,
+        since_ns: int,
+        deadline_ns: int | None,
+    ) -> None:
+        self.caller = caller
+        self.inputs = inputs
+        self.rows = rows
+        self.size = size
+        self.since_ns = since_ns
+        self.deadline_ns = deadline_ns
+
+
+class Turn:
+    """Runs calls of one model on the event loop, at most ``max_rows`` rows at once; 0 runs every call alone."""
+
+    def __init__(
+        self,
+        model: str,
+        run: Run,
+        split: Split,
+        *,
+        max_rows: int,
+        pace: Pace,
+        statistics: Statistics,
+        clock_ns: Callable[[], int],
+    ) -> None:
+        self._model = model
+        self._run = run
+        self._split = split
+        self._max_rows = max_rows
+        self._pace = pace
+        self._statistics = statistics
+        self._clock_ns = clock_ns
+        self._calls: list[_Call] = []
+
+    def __len__(self) -> int:
+        """Calls that wait for the end of the turn."""
+        return len(self._calls)
+
+    def infer(self, inputs: Arrays, rows: int, size: int, deadline_ns: int | None) -> asyncio.Future[Inference]:
+        """This call's share of the run at the end of the turn; cancelling it takes the call out.
+
+        Awaiting raises: ModelFailed, DeadlineExceeded.
+        """
+        loop = asyncio.get_running_loop()
+        call = _Call(loop.create_future(), inputs, rows, size, self._clock_ns(), deadline_ns)
+        if not self._calls:
+            loop.call_soon(self._end)
+        self._calls.append(call)
+        return call.caller
+
+    def _end(self) -> None:
+        """Run what waits; what is too much for one run is the loop's next work but one."""
+        calls, self._calls = self._wanted(self._calls), []
+        if not calls:
+            return
+        batch, rest = self._first(calls)
+        if rest:
+            self._calls = rest
+            asyncio.get_running_loop().call_soon(self._end)
+        if len(batch) > 1 and self._together(batch):
+            return
+        for call in batch:  # one caller's inputs must not fail another's call
+            self._together([call])
+
+    def _wanted(self, calls: list[_Call]) -> list[_Call]:
+        """``calls`` without those whose caller is gone or too late."""
+        now = self._clock_ns()
+        wanted = []
+        for call in calls:
+            if call.caller.done():
+                self._statistics.failed("CANCELED", now - call.since_ns)
+            elif call.deadline_ns is not None and now >= call.deadline_ns:
+                self._statistics.failed("REJECTED", now - call.since_ns)
+                call.caller.set_exception(DeadlineExceeded(f"the deadline passed before model '{self._model}' ran"))
+            else:
+                wanted.append(call)
+        return wanted
+
+    def _first(self, calls: list[_Call]) -> tuple[list[_Call], list[_Call]]:
+        """The calls that run together now, and those that do not: other shapes, too many rows, too much time."""
+        if len(calls) == 1 or not self._max_rows:
+            return calls[:1], calls[1:]
+        first = calls[0]
+        shapes: Shapes = shapes_of(first.inputs)
+        alone_ns = self._pace.expected_ns(first.size)
+        most = BLOCK_NS // max(alone_ns, 1) if alone_ns is not None else 1
+        batch, rest, rows = [first], [], first.rows
+        for call in calls[1:]:
+            fits = len(batch) < most and rows + call.rows <= self._max_rows
+            if fits and shapes_of(call.inputs) == shapes:
+                batch.append(call)
+                rows += call.rows
+            else:
+                rest.append(call)
+        return batch, rest
+
+    def _together(self, batch: list[_Call]) -> bool:
+        """Run ``batch`` and answer its callers; False when a batch of several failed and nobody was answered."""
+        size, watched = batch[0].size, self._pace.is_watched(batch[0].size)
+        cpu_ns = time.thread_time_ns() if watched else 0
+        started = self._clock_ns()
+        try:
+            if len(batch) == 1:
+                inputs, joined = batch[0].inputs, started
+            else:
+                names = batch[0].inputs
+                inputs = {name: np.concatenate([call.inputs[name] for call in batch]) for name in names}
+                joined = self._clock_ns()
+            outputs = self._run(inputs)
+            shares = self._split(outputs, [call.rows for call in batch])
+        except ModelFailed as error:
+            if len(batch) > 1:
+                return False
+            self._statistics.failed("BACKEND", self._clock_ns() - started)
+            batch[0].caller.set_exception(error)
+            return True
+        inferred = self._clock_ns()
+        spent = time.thread_time_ns() - cpu_ns if watched else 0
+        self._pace.note(size, (inferred - started) // len(batch), spent // len(batch))
+        rows = sum([call.rows for call in batch])
+        timing = Timing(rows, started, joined, inferred, inferred)
+        self._statistics.executed(timing)
+        first = 0
+        for call, share in zip(batch, shares, strict=True):
+            self._statistics.succeeded(call.rows, call.since_ns, timing)
+            call.caller.set_result(Inference(outputs=share, started_ns=started, batch_n=rows, batch_i=first))
+            first += call.rows
+        return True
