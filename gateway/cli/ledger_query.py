@@ -32,7 +32,9 @@ def _us(text: str, default: int) -> int:
 
 
 def query(
-    question: Annotated[str, typer.Argument(help=f"A name ({_ABOUT}) or SQL over records and predictions.")],
+    question: Annotated[
+        str, typer.Argument(help=f"A name ({_ABOUT}) or SQL over the views records, calls and predictions.")
+    ],
     model: Annotated[str, typer.Option(help="The model that the question is about.")] = "",
     version: Annotated[str, typer.Option(help="The version that the question is about.")] = "",
     digest: Annotated[str, typer.Option(help="The beginning of a policy digest.")] = "",

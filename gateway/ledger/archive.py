@@ -31,11 +31,12 @@ _SETTINGS = (
     "SET TimeZone='UTC'",
 )
 _VIEWS = """
-CREATE VIEW predictions AS
+CREATE VIEW calls AS
 SELECT shard || '/' || seq AS prediction_id, make_timestamp(t_us) AS time, status AS code,
        CASE WHEN decision_id = '' THEN 'none' WHEN allow THEN 'allow' ELSE 'deny' END
        AS decision, *
-FROM records WHERE kind = 'call'
+FROM records WHERE kind = 'call';
+CREATE VIEW predictions AS SELECT * FROM calls WHERE split_part(method, '/', -1) IN ('ModelInfer', 'ModelStreamInfer')
 """
 
 
@@ -77,9 +78,10 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def load(db: duckdb.DuckDBPyConnection, root: Path) -> None:
-    """Read all committed records under ``root`` into a table ``records``, with the view ``predictions``.
+    """Read all committed records under ``root`` into a table ``records``.
 
-    Raises: LedgerCorrupt.
+    The view ``calls`` holds every call, ``predictions`` those that asked a model for an inference (as ``gateway
+    usage`` counts them). Raises: LedgerCorrupt.
     """
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "leaves.ndjson"

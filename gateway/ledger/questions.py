@@ -1,4 +1,7 @@
-"""Questions that auditors and operators ask, by name; each is plain SQL over ``records`` and ``predictions``.
+"""Questions that auditors and operators ask, by name; each is plain SQL over the views.
+
+``records`` is everything, ``calls`` all calls, metadata and repository ones too, ``predictions`` those that asked a model
+for an inference.
 
 Parameters: ``$model``, ``$version``, ``$digest``, ``$since_us`` and ``$until_us`` (receipt time, since <= t < until).
 """
@@ -28,14 +31,14 @@ QUESTIONS = {
     "denials": Question(
         "denied calls by reason",
         """SELECT tenant, principal, model, why, count(*) AS calls, max(time) AS last_utc
-        FROM (SELECT *, unnest(reasons) AS why FROM predictions) WHERE outcome = 'denied'
+        FROM (SELECT *, unnest(reasons) AS why FROM calls) WHERE outcome = 'denied'
         AND t_us >= $since_us AND t_us < $until_us GROUP BY ALL ORDER BY calls DESC""",
     ),
     "rates": Question(
         "calls, denials and errors by tenant",
         """SELECT tenant, count(*) AS calls, round(avg((outcome = 'denied')::INT), 4) AS denied,
         round(avg((outcome = 'failed')::INT), 4) AS failed, quantile_disc(dur_us, 0.99) AS p99_us
-        FROM predictions
+        FROM calls
         WHERE t_us >= $since_us AND t_us < $until_us GROUP BY tenant ORDER BY calls DESC""",
     ),
     "policy": Question(
@@ -53,11 +56,15 @@ QUESTIONS = {
         ("model", "version"),
     ),
     "usage": Question(
-        "calls and rows by tenant, principal and model, for billing",
-        """SELECT tenant, principal, model, version, count(*) AS calls, sum(rows)::BIGINT AS rows,
-        sum(in_b)::BIGINT AS input_bytes, sum(out_b)::BIGINT AS output_bytes
-        FROM predictions WHERE outcome = 'answered'
-        AND t_us >= $since_us AND t_us < $until_us GROUP BY ALL ORDER BY calls DESC""",
+        "predictions and rows by tenant, principal and model, for billing: the figures of `gateway usage`",
+        """SELECT tenant, principal, model, version, count(*) AS requests,
+        count(*) FILTER (outcome IN ('denied', 'unauthenticated')) AS denied,
+        count(*) FILTER (outcome NOT IN ('answered', 'denied', 'unauthenticated')) AS failed,
+        coalesce(sum(rows) FILTER (outcome = 'answered'), 0)::BIGINT AS rows,
+        coalesce(sum(in_b) FILTER (outcome = 'answered'), 0)::BIGINT AS in_bytes,
+        coalesce(sum(out_b) FILTER (outcome = 'answered'), 0)::BIGINT AS out_bytes
+        FROM predictions WHERE t_us >= $since_us AND t_us < $until_us
+        GROUP BY ALL ORDER BY tenant, principal, model, version""",
     ),
     "erasures": Question(
         "what was erased, by whom and on what ground",

@@ -45,6 +45,7 @@ def data(tmp_path: Path) -> Path:
                     t_us=1_795_000_000_000_000 + seq,
                     tenant="acme",
                     principal="app",
+                    method="/inference.GRPCInferenceService/ModelInfer",
                     action="infer:ModelInfer",
                     model="credit",
                     version="3",

@@ -29,6 +29,7 @@ async def filled(root: Path, open_shard: Open) -> Path:
                 a_call(
                     boot=ledger.boot,
                     tenant="acme" if i % 2 else "umbra",
+                    method="/inference.GRPCInferenceService/ModelInfer",
                     model="credit",
                     version="3",
                     decision_id="cd" * 16,
