@@ -56,7 +56,7 @@ def erase(
         for item in ids or ():
             shard, _, seq = item.rpartition("/")
             if not shard or not seq.isdigit():
-                raise LedgerError(f"{item!r} is no prediction id: expected SHARD/NUMBER, such as gw1.0/42")
+                raise LedgerError(f"{item!r} is no prediction id: expected SHARD/NUMBER, such as gw.0/42")
             named.setdefault(shard, []).append(int(seq))
         digest = Vault(FileKeys(data / "keys" / "payload")).subject(tenant, subject).hex() if subject else ""
         root = data / PREDICTIONS

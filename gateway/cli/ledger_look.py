@@ -81,7 +81,7 @@ def show(
 ) -> None:
     """Print one record in full.
 
-    Example: gateway ledger show gw1.0/42 --data ./data
+    Example: gateway ledger show gw.0/42 --data ./data
     """
     with plain_errors():
         root, shard, seq = locate(data, prediction_id)

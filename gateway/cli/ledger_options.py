@@ -16,7 +16,7 @@ from gateway.ledger.verify import ledgers
 
 Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.", envvar="GATEWAY_DATA")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="A prediction id, such as gw1.0/42.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A prediction id, such as gw.0/42.")]
 DEFAULT = Path("data")
 
 
@@ -34,7 +34,7 @@ def locate(data: Path, prediction_id: str) -> tuple[Path, str, int]:
     """Root, shard and sequence number of a prediction id. Raises: NoSuchRecord."""
     match = re.fullmatch(r"([A-Za-z0-9._-]+)/(\d+)", prediction_id)
     if match is None:
-        raise NoSuchRecord(f"{prediction_id!r} is no prediction id: expected SHARD/NUMBER, such as gw1.0/42")
+        raise NoSuchRecord(f"{prediction_id!r} is no prediction id: expected SHARD/NUMBER, such as gw.0/42")
     shard, seq = match[1], int(match[2])
     for root in ledgers(data):
         if shard in shards(root):

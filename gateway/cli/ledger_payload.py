@@ -30,7 +30,7 @@ def payload(
 ) -> None:
     """Print what was kept of one call, if it was kept and not erased. It may be personal data: mind where it goes.
 
-    Example: gateway ledger payload gw1.0/42 --data ./data
+    Example: gateway ledger payload gw.0/42 --data ./data
     """
     with plain_errors():
         root, shard, seq = locate(data, prediction_id)

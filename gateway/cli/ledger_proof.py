@@ -90,7 +90,7 @@ def prove(
 ) -> None:
     """Write a proof that a record is in the log; anybody can check it offline with the public key.
 
-    Example: gateway ledger prove gw1.0/42 --data ./data > 42.tlog-proof
+    Example: gateway ledger prove gw.0/42 --data ./data > 42.tlog-proof
     """
     with plain_errors():
         root, shard, seq = locate(data, prediction_id)
@@ -104,14 +104,14 @@ def prove(
 
 
 def consistency(
-    shard: Annotated[str, typer.Argument(help="Such as gw1.0.")],
+    shard: Annotated[str, typer.Argument(help="Such as gw.0.")],
     old: Annotated[int, typer.Argument(help="Size of the older tree.")],
     new: Annotated[int, typer.Argument(help="Size of the newer tree.")],
     data: Data = DEFAULT,
 ) -> None:
     """Write the proof that the tree of NEW records extends that of OLD: base64 hashes, one a line.
 
-    Example: gateway ledger consistency gw1.0 1000 2000 --data ./data
+    Example: gateway ledger consistency gw.0 1000 2000 --data ./data
     """
     with plain_errors():
         root, _, _ = locate(data, f"{shard}/0")
@@ -151,13 +151,13 @@ def _sign_if_idle(data: Path, root: Path) -> None:
 
 
 def publish_command(
-    shard: Annotated[str, typer.Argument(help="Such as gw1.0.")],
+    shard: Annotated[str, typer.Argument(help="Such as gw.0.")],
     out: Annotated[Path, typer.Argument(help="The directory to bring up to date.")],
     data: Data = DEFAULT,
 ) -> None:
     """Write a shard as static files for other transparency-log software (c2sp.org/tlog-tiles), records included.
 
-    Example: gateway ledger publish gw1.0 /srv/www/gw1.0 --data ./data
+    Example: gateway ledger publish gw.0 /srv/www/gw.0 --data ./data
     """
     with plain_errors():
         root, _, _ = locate(data, f"{shard}/0")

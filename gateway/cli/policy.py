@@ -26,7 +26,7 @@ app = typer.Typer(help="Check, test and prove policies; replay decisions; roll b
 app.command("replay", epilog="Example: gateway policy replay --data data --candidate policies-next --since 7d")(
     replay_command
 )
-app.command("explain", epilog="Example: gateway policy explain gw-1.0/42 --data data")(explain_command)
+app.command("explain", epilog="Example: gateway policy explain gw.0/42 --data data")(explain_command)
 app.command("history", epilog="Example: gateway policy history --data data")(history_command)
 app.command("diff", epilog="Example: gateway policy diff 00ab49d2e5e5 policies")(diff_command)
 app.command("rollback", epilog="Example: gateway policy rollback 00ab49d2e5e5 --data data --reason 'wrong hours'")(
