@@ -28,6 +28,9 @@ _log = logging.getLogger("gateway.worker")
 
 QUOTAS_S = 5.0
 """How often quota counts are put on stable storage: what a power cut may forget."""
+_GC_THRESHOLDS = (20_000, 20, 50)
+"""A request makes no cycles, so the collector may look less often (3 % of a request's cost by default)."""
+
 _SWITCH_INTERVAL_S = 0.0005
 """The ledger's writer thread shares the interpreter with a busy loop; the default of 5 ms would be its latency."""
 
@@ -56,6 +59,7 @@ async def work(child: Child, config: Config) -> None:
         )
         gc.collect()
         gc.freeze()  # what is loaded by now lives as long as the process: no collection looks at it again
+        gc.set_threshold(*_GC_THRESHOLDS)
         await reporter.step()
         child.report(Status(ready_port=port))
         await _end(child, have)

@@ -1,7 +1,7 @@
 """Questions that auditors and operators ask, by name; each is plain SQL over the views.
 
-``records`` is everything, ``calls`` all calls, metadata and repository ones too, ``predictions`` those that asked a model
-for an inference.
+``records`` is everything, ``calls`` all calls, metadata and repository ones too, ``predictions`` those that asked a
+model for an inference.
 
 Parameters: ``$model``, ``$version``, ``$digest``, ``$since_us`` and ``$until_us`` (receipt time, since <= t < until).
 """

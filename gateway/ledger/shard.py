@@ -21,6 +21,7 @@ from gateway.ledger.writer import Entry, Fence, Item, Job, Stop, Writer
 from gateway.types import Receipt
 
 QUEUE = 4_096
+TURN = 64
 BEAT_S, BEAT_LEAVES = 10.0, 10_000
 
 
@@ -181,17 +182,20 @@ class ShardLedger:
         if not self._turn:
             self._loop.call_soon(self._hand_over)
         self._turn.append(Entry(seq, leaf, payload, future))
+        if len(self._turn) == TURN:
+            self._hand_over()
         return future
 
     def _hand_over(self) -> None:
-        """Give the writer all that this turn of the loop appended, at once.
+        """Give the writer what this turn of the loop appended, in one piece.
 
         One by one, the first record would wake it while the loop still makes the others: it would take the GIL
-        and sync that one alone (measured with 128 calls in flight: 70 us of CPU a record, against 15).
+        and sync that one alone (measured with 128 calls in flight: 70 us of CPU a record, against 15). A long turn
+        goes in pieces of ``TURN``, so that the disk works while the loop does.
         """
-        for entry in self._turn:
-            self._items.put(entry)
-        self._turn.clear()
+        entries, self._turn = self._turn, []
+        if entries:
+            self._items.put(entries)
 
     async def _start(self, size: int, about: Mapping[str, events.Value]) -> None:
         self._next = self._durable = self._beat_at = size
@@ -268,8 +272,8 @@ class ShardLedger:
         self._hand_over()
         while not self._items.empty():
             item = self._items.get_nowait()
-            if isinstance(item, Entry):
-                self.failed([item], LedgerUnavailable("closed"))
+            if isinstance(item, list):
+                self.failed(item, LedgerUnavailable("closed"))
             elif isinstance(item, Job):
                 self.performed(item, LedgerUnavailable(f"shard {self.shard!r} is closed"))
         if not self._ended.done():

@@ -43,8 +43,9 @@ def verify(note: Note, keys: Sequence[VerifierKey]) -> dict[VerifierKey, int]:
     for key, line in lines_of(note, keys):
         found[key] = max(_check(note.text, key, line), found.get(key, 0))
     if not found:
-        names = ", ".join(sorted({key.name for key in keys})) or "nobody"
-        raise BadSignature(f"no signature by a known key: {names} did not sign this note")
+        names = ", ".join(sorted({key.name for key in keys}))
+        why = f"{names} did not sign this note" if names else "no keys were given to check it with"
+        raise BadSignature(f"no signature by a known key: {why}")
     return found
 
 

@@ -56,7 +56,7 @@ class Fence:
     """Marks, after a failure, where the loop stopped numbering."""
 
 
-Item: TypeAlias = Entry | Job | Stop | Fence
+Item: TypeAlias = list[Entry] | Job | Stop | Fence
 
 
 class Owner(Protocol):
@@ -121,12 +121,12 @@ class Writer:
                 item = self._items.get_nowait() if batch else self._items.get(timeout=wait)
             except queue.Empty:
                 break
-            if not isinstance(item, Entry):
+            if not isinstance(item, list):
                 self._stopping = isinstance(item, Stop)
                 self._job = item if isinstance(item, Job) else None
                 break
-            batch.append(item)
-            size += len(item.leaf) + (len(item.payload.body) if item.payload else 0)
+            batch += item
+            size += sum([len(e.leaf) + (len(e.payload.body) if e.payload else 0) for e in item])
         return batch
 
     def _commit(self, batch: list[Entry]) -> None:
@@ -174,7 +174,7 @@ class Writer:
             elif isinstance(item, Job):
                 self._post(self._owner.performed, item, error)
             else:
-                waiting.append(item)
+                waiting += item
         self._post(self._owner.failed, waiting, error)
         self._recoveries.append(time.monotonic())
         if len(self._recoveries) == RECOVERIES and self._recoveries[-1] - self._recoveries[0] < WINDOW_S:
