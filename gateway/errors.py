@@ -68,6 +68,8 @@ class GatewayError(Exception):
     reason: ClassVar[str] = "internal"
     prediction_id: str = ""
     """Position of the record of this ending, set when it is durable; "" when there is none."""
+    decision_id: str = ""
+    """The policy decision that the call had got by then, so that the caller can quote it; "" before any."""
 
 
 class CallerError(GatewayError):

@@ -253,7 +253,7 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An encoded answer that may leave: its record is durable (or numbered, in relaxed mode).
 
     ``prediction_id`` is "" for answers that are not recorded (health). ``headers`` are what obligations ask to
-    send along as trailing metadata.
+    send along as trailing metadata, and which outputs are masked.
     """
 
     body: bytes

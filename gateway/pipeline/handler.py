@@ -11,6 +11,7 @@ from gateway.errors import DeadlineExceeded
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.draft import Draft
 from gateway.pipeline.enforcement import Enforcement
+from gateway.pipeline.masking import masked_names
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.outputs import check_requested, select
 from gateway.pipeline.recorder import Recorder
@@ -113,4 +114,7 @@ class InferenceHandler:
         draft.stage = "mask"
         masked = self._obligations.after(run.outputs, permit.decision, duties, call.outputs)
         draft.outputs = select(masked, call.outputs, batching=servable.facts.batching, specs=servable.signature.outputs)
-        return servable.id, permit, duties.headers
+        headers = duties.headers
+        if duties.mask:
+            headers += masked_names(draft.outputs, duties.mask)
+        return servable.id, permit, headers

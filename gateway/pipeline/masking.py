@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from math import prod
+from urllib.parse import quote
 
 from gateway.policy.input import size_of
 from gateway.policy.obligations import MaskWith
 from gateway.serving.datatypes import join_elements, split_elements
 from gateway.serving.spec import TensorSpec
 from gateway.types import OutputRequest, Tensor
+
+MASKED = "gateway-masked"
+"""The trailing metadata that names the masked outputs of an answer, separated by commas."""
 
 _HASH_BYTES = 16
 
@@ -47,6 +51,15 @@ def masked(outputs: tuple[Tensor, ...], mask: Mapping[str, MaskWith], key: bytes
         for tensor in outputs
         if mask.get(tensor.name) != "drop"
     )
+
+
+def masked_names(leaving: Sequence[Tensor], mask: Mapping[str, MaskWith]) -> tuple[tuple[str, str], ...]:
+    """The header that tells which outputs ``leaving`` hold no real values, names percent-encoded; none if all do.
+
+    Without it a zeroed probability looks like a confident answer.
+    """
+    names = [quote(tensor.name) for tensor in leaving if tensor.name in mask]
+    return ((MASKED, ",".join(names)),) if names else ()
 
 
 def _hide(tensor: Tensor, how: MaskWith, key: bytes) -> Tensor:

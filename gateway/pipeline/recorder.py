@@ -95,6 +95,8 @@ class Recorder:
                 self._append(draft, error, relaxed=False)[1].add_done_callback(self._settled)
             return error
         seen = error if isinstance(error, GatewayError) else Internal(draft.context.call_id)
+        if draft.decision is not None and not seen.decision_id:
+            seen.decision_id = draft.decision.id
         if isinstance(error, _VOUCHED_BY_NOBODY) and self._flood.counts(error.reason, draft.context.peer):
             self._tally.inflight -= 1
             self._tally.shed += 1

@@ -13,7 +13,7 @@ from gateway.errors import Unparsable
 from gateway.pipeline.gate import AnswerWith
 from gateway.policy.pdp import Facts
 from gateway.rpc.context import Clocks, Trust, context
-from gateway.rpc.status import ok_trailers, refusal
+from gateway.rpc.status import answer_trailers, refusal
 from gateway.transport.seam import Answer, Head, Unary
 from gateway.types import Action, Context, Delivery, ModelRef, Permit
 
@@ -110,7 +110,7 @@ class Governed:
                 )
             except Exception as error:
                 raise refusal(error, call_id=asked.call_id, trace_id=trace_id) from error
-            return Answer(delivery.body, ok_trailers(trace_id, delivery.prediction_id, delivery.decision_id))
+            return Answer(delivery.body, answer_trailers(trace_id, delivery))
 
         return handle
 

@@ -9,7 +9,7 @@ from gateway.rpc.actions import INFER
 from gateway.rpc.codec import decode_infer, encode_reply
 from gateway.rpc.governed import Governed
 from gateway.rpc.regions import Regions
-from gateway.rpc.status import ok_trailers, refusal
+from gateway.rpc.status import answer_trailers, refusal
 from gateway.transport.seam import Answer, Head, Unary
 from gateway.types import Call, Delivery, Reply
 
@@ -30,9 +30,6 @@ def model_infer(governed: Governed, handler: Handler, regions: Regions) -> Unary
             delivery = await handler(decode_infer(body, asked, regions), encode)
         except Exception as error:
             raise refusal(error, call_id=asked.call_id, trace_id=trace_id) from error
-        trailers = ok_trailers(trace_id, delivery.prediction_id, delivery.decision_id)
-        if delivery.headers:
-            trailers += tuple((name, value.encode()) for name, value in delivery.headers)
-        return Answer(delivery.body, trailers)
+        return Answer(delivery.body, answer_trailers(trace_id, delivery))
 
     return handle

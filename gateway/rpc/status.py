@@ -6,6 +6,7 @@ import logging
 
 from gateway.errors import GatewayError, Internal, Overloaded, PermissionDenied, Throttled
 from gateway.transport.seam import Metadata, Refused
+from gateway.types import Delivery
 from gateway.v1.rpc_status import ErrorInfo, RetryInfo, Status
 
 DOMAIN = "inference-gateway"
@@ -21,9 +22,9 @@ def refusal(error: Exception, *, call_id: str, trace_id: str = "") -> Refused:
     status = Status(code=known.code.value, message=str(known))
     info = ErrorInfo(reason=_reason(known), domain=DOMAIN)
     trailers: list[tuple[str, bytes]] = []
-    if decision_id := getattr(known, "decision_id", ""):
-        info.metadata["decision_id"] = decision_id
-        trailers.append(("gateway-decision-id", decision_id.encode()))
+    if known.decision_id:
+        info.metadata["decision_id"] = known.decision_id
+        trailers.append(("gateway-decision-id", known.decision_id.encode()))
     if known.prediction_id:
         trailers.append(("gateway-prediction-id", known.prediction_id.encode()))
     if trace_id:
@@ -57,12 +58,14 @@ def _retry(status: Status, retry_after_ms: int) -> tuple[str, bytes]:
     return "grpc-retry-pushback-ms", str(retry_after_ms).encode()
 
 
-def ok_trailers(trace_id: str, prediction_id: str, decision_id: str) -> Metadata:
-    """What goes with status OK, so that a caller can quote record, trace and decision."""
-    if not prediction_id:
-        return (("gateway-trace-id", trace_id.encode()), ("gateway-decision-id", decision_id.encode()))
-    return (
-        ("gateway-prediction-id", prediction_id.encode()),
-        ("gateway-trace-id", trace_id.encode()),
-        ("gateway-decision-id", decision_id.encode()),
-    )
+def answer_trailers(trace_id: str, delivery: Delivery) -> Metadata:
+    """What goes with status OK, so that a caller can quote record, trace and decision, and what obligations add."""
+    decision = ("gateway-decision-id", delivery.decision_id.encode())
+    trace = ("gateway-trace-id", trace_id.encode())
+    if not delivery.prediction_id:
+        trailers: Metadata = (trace, decision)
+    else:
+        trailers = (("gateway-prediction-id", delivery.prediction_id.encode()), trace, decision)
+    if delivery.headers:
+        trailers += tuple((name, value.encode()) for name, value in delivery.headers)
+    return trailers

@@ -123,8 +123,8 @@ def encode_error(call: Call, error: GatewayError) -> bytes:
     """The message that says that ``call`` failed; its id is the caller's only link to the request."""
     response = ModelInferResponse(id=call.request_id)
     response.parameters["triton_final_response"].bool_param = True
-    if decision_id := getattr(error, "decision_id", ""):
-        response.parameters["gateway_decision_id"].CopyFrom(to_wire(decision_id))
+    if error.decision_id:
+        response.parameters["gateway_decision_id"].CopyFrom(to_wire(error.decision_id))
     if error.prediction_id:
         response.parameters["gateway_prediction_id"].CopyFrom(to_wire(error.prediction_id))
     return ModelStreamInferResponse(error_message=str(error), infer_response=response).SerializeToString()
@@ -136,4 +136,6 @@ def _quotes(delivery: Delivery) -> bytes:
     response = ModelInferResponse()
     response.parameters["gateway_prediction_id"].string_param = delivery.prediction_id
     response.parameters["gateway_decision_id"].string_param = delivery.decision_id
+    for name, value in delivery.headers:
+        response.parameters[name.replace("-", "_")].string_param = value
     return ModelStreamInferResponse(infer_response=response).SerializeToString()

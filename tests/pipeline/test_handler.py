@@ -23,7 +23,7 @@ from gateway.errors import (
     PolicyUnavailable,
     Unauthenticated,
 )
-from gateway.policy.obligations import Limit, MaskOutputs, Route
+from gateway.policy.obligations import Header, Limit, MaskOutputs, Route
 from gateway.types import OutputRequest
 
 
@@ -95,6 +95,7 @@ async def test_every_refusal_is_recorded_once_with_where_it_ended(
     assert (record.outcome, record.stage) == (outcome, stage)
     assert record.status == raised.code.name
     assert caught.value.prediction_id == record.prediction_id
+    assert caught.value.decision_id == record.decision_id
     assert "secret detail" not in str(caught.value)
     assert world.model.runs == (1 if change in ("model fails", "bug") else 0)
     assert world.shelf.lent == world.admission.inflight == 0
@@ -196,7 +197,15 @@ async def test_a_masked_output_leaves_masked() -> None:
     world.rules.obligations = (MaskOutputs(names=("y",), how="zero"),)
     delivery = await world.handler(world.call(), encode)
     assert delivery.body == bytes(8)
+    assert delivery.headers == (("gateway-masked", "y"),)
     assert world.record().obligations == ("mask_outputs",)
+
+
+async def test_a_mask_that_hides_nothing_of_this_answer_is_not_told() -> None:
+    world = World()
+    world.rules.obligations = (MaskOutputs(names=("y",), how="drop"), Header(name="x-policy-note", value="pilot"))
+    delivery = await world.handler(world.call(), encode)
+    assert (delivery.body, delivery.headers) == (b"", (("x-policy-note", "pilot"),))
 
 
 async def test_two_calls_of_one_caller_commit_differently_to_equal_inputs() -> None:

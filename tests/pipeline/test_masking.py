@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.pipeline.masking import mask_defect, masked
+from gateway.pipeline.masking import mask_defect, masked, masked_names
 from gateway.serving.datatypes import DTYPES, join_elements, split_elements
 from gateway.serving.spec import TensorSpec
 from gateway.types import OutputRequest, Tensor
@@ -127,3 +127,10 @@ def test_a_mask_that_cannot_be_kept_is_found_before_the_run(
     found = mask_defect(mask, SPECS, requested)
     assert defect in found
     assert bool(defect) is bool(found)
+
+
+def test_masked_outputs_that_leave_are_named_so_that_any_name_can_be_a_header() -> None:
+    leaving = tuple(Tensor(name=name, datatype="FP32", shape=(0,), data=b"") for name in ("a,b", "größe", "plain"))
+    mask = {"a,b": "zero", "größe": "hash", "gone": "drop"}
+    assert masked_names(leaving, mask) == (("gateway-masked", "a%2Cb,gr%C3%B6%C3%9Fe"),)
+    assert masked_names(leaving[2:], mask) == ()

@@ -7,8 +7,9 @@ import inspect
 import pytest
 
 import gateway.errors as errors
-from gateway.rpc.status import refusal
+from gateway.rpc.status import answer_trailers, refusal
 from gateway.transport.seam import Refused
+from gateway.types import Delivery
 from gateway.v1.rpc_status import ErrorInfo, RetryInfo, Status
 
 MADE = {
@@ -76,3 +77,23 @@ def test_the_record_of_the_ending_is_named():
     error = errors.InvalidInput("no")
     error.prediction_id = "s/7"
     assert ("gateway-prediction-id", b"s/7") in refusal(error, call_id="c").trailers
+
+
+def test_any_refusal_after_a_decision_names_it():
+    error = errors.InvalidInput("no")
+    assert "gateway-decision-id" not in dict(refusal(error, call_id="c").trailers)
+    error.decision_id = "d-7"
+    refused = refusal(error, call_id="c")
+    assert ("gateway-decision-id", b"d-7") in refused.trailers
+    assert info(refused).metadata["decision_id"] == "d-7"
+
+
+@pytest.mark.parametrize("prediction_id", ["", "s/7"])
+def test_an_answer_takes_along_what_may_be_quoted_and_the_headers(prediction_id: str):
+    delivery = Delivery(body=b"", prediction_id=prediction_id, decision_id="d-1", headers=(("gateway-masked", "y"),))
+    quoted = {"gateway-prediction-id": b"s/7"} if prediction_id else {}
+    assert dict(answer_trailers("t", delivery)) == quoted | {
+        "gateway-trace-id": b"t",
+        "gateway-decision-id": b"d-1",
+        "gateway-masked": b"y",
+    }

@@ -50,7 +50,9 @@ class Slow:
         if call.model.name in ERRORS:
             raise ERRORS[call.model.name]
         body = encode(Reply(call=call, servable=ServableId(call.model.name, "1", ""), outputs=()))
-        return Delivery(body=body, prediction_id=f"s/{call.stream_seq}", decision_id="d-1")
+        return Delivery(
+            body=body, prediction_id=f"s/{call.stream_seq}", decision_id="d-1", headers=(("gateway-masked", "y"),)
+        )
 
 
 def opened(handler, messages, metadata=()):
@@ -74,6 +76,7 @@ async def test_answers_come_in_the_order_of_the_requests():
     assert handler.most == 3
     assert all(a.infer_response.parameters["triton_final_response"].bool_param for a in answers)
     assert [a.infer_response.parameters["gateway_prediction_id"].string_param for a in answers] == ["s/1", "s/2", "s/3"]
+    assert {a.infer_response.parameters["gateway_masked"].string_param for a in answers} == {"y"}
 
 
 async def test_each_message_has_a_span_and_a_number_of_its_own_in_one_trace():
