@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.app.clocks import clock_ns, clock_s, clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
+from gateway.app.preflight import check_models
 from gateway.config import Config
 from gateway.config.tree import Limits as LimitKeys
 from gateway.config.tree import Tls as TlsKeys
@@ -102,9 +103,7 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
 
     Raises: StartupError when a repository is not there at all.
     """
-    for path in config.models.dirs:
-        if not path.is_dir():
-            raise StartupError(f"models directory {path} does not exist; give the right one with --models DIR")
+    check_models(config.models.dirs)
     executor = ThreadPoolExecutor(thread_name_prefix="model")
     runtime = OnnxRuntime(
         executor=executor,

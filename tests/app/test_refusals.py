@@ -6,6 +6,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import pytest
 from running import ROOT, command, launch, start
 
 
@@ -34,6 +35,19 @@ def test_without_a_policy_nothing_starts(tmp_path: Path) -> None:
     assert "policy" in refused(tmp_path, policies=tmp_path / "none")
     (tmp_path / "empty").mkdir()
     assert "policy" in refused(tmp_path, policies=tmp_path / "empty")
+
+
+@pytest.mark.parametrize("missing", ["models", "policies"])
+def test_a_gateway_that_finds_nothing_to_serve_leaves_no_data_behind(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "there" / "m").mkdir(parents=True)
+    (tmp_path / "there" / "m" / "some.rego").write_text("package gateway.authz\n")
+    places = {name: tmp_path / ("nowhere" if name == missing else "there") for name in ("models", "policies")}
+    done = command("serve", "--data", str(tmp_path / "data"), "--models", str(places["models"]),
+                   "--policies", str(places["policies"]), "--port", "0", "--admin-port", "0")  # fmt: skip
+    assert done.returncode == 1
+    assert f"{tmp_path / 'nowhere'} does not exist" in done.stderr
+    assert f"--{missing} DIR" in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
