@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -15,11 +16,10 @@ import typer
 from rich.console import Console
 
 from gateway.cli import ledger_print
-from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, plain_errors
+from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, must_hold_ledger, plain_errors
 from gateway.ledger import export, merkle
-from gateway.ledger.errors import LedgerError
 from gateway.ledger.reader import ShardReader, shards
-from gateway.ledger.verify import PREDICTIONS, ledgers
+from gateway.ledger.verify import PREDICTIONS
 
 
 def tail(
@@ -34,13 +34,14 @@ def tail(
     Example: gateway ledger tail -f --data ./data
     """
     with plain_errors():
+        must_hold_ledger(data)
         position: dict[tuple[Path, str], int] = {}
         started = False
         while True:
             fresh = [leaf for leaf in _new(data / PREDICTIONS, position, lines, all_kinds)]
             fresh.sort(key=lambda item: (item["t_us"], item["prediction_id"]))
             for item in fresh if started else fresh[-lines:] if lines else []:
-                ledger_print.line(item, as_json=as_json)
+                ledger_print.line(item, as_json=as_json, today=datetime.now(UTC).date().isoformat())
             started = True
             if not follow:
                 return
@@ -120,8 +121,7 @@ def export_command(
     if form not in ("jsonl", "raw"):
         raise typer.BadParameter(f"{form!r} is none of jsonl, raw", param_hint="--format")
     with plain_errors():
-        if not ledgers(data):
-            raise LedgerError(f"there is no ledger under {data}: give the directory that 'gateway serve --data' uses")
+        must_hold_ledger(data)
         with out.open("wb") if out else _stdout() as file:
             file.writelines(_lines(data / PREDICTIONS, form, shard, all_kinds))
 

@@ -30,6 +30,12 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
+def must_hold_ledger(data: Path) -> None:
+    """Raises: LedgerError when there is none in the data directory."""
+    if not ledgers(data):
+        raise LedgerError(f"there is no ledger under {data}: give the directory that 'gateway serve --data' uses")
+
+
 def locate(data: Path, prediction_id: str) -> tuple[Path, str, int]:
     """Root, shard and sequence number of a prediction id. Raises: NoSuchRecord."""
     match = re.fullmatch(r"([A-Za-z0-9._-]+)/(\d+)", prediction_id)

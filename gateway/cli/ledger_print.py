@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -64,7 +64,11 @@ def report(found: Report, *, as_json: bool) -> None:
     leaves = sum(item.leaves for item in found.coverage)
     checked = sum(item.checked for item in found.coverage)
     verdict = "[green]OK[/green]" if found.ok else "[red]NOT OK[/red]"
-    console.print(f"{verdict}: {checked:,} of {leaves:,} records checked, {len(found.findings)} findings")
+    console.print(f"{verdict}: {checked:,} of {leaves:,} records checked, {_counted(len(found.findings), 'finding')}")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def proven(found: Proof, head: Checkpoint, signers: Mapping[VerifierKey, int], *, as_json: bool) -> None:
@@ -102,38 +106,33 @@ def effects(root: Path, given: Mapping[str, Order], *, as_json: bool) -> None:
         typer.echo("nothing to do")
 
 
-def grid(names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Any answer as a table."""
-    table = Table(box=None, header_style="bold")
-    for name in names:
-        table.add_column(escape(name))
-    for row in rows:
-        table.add_row(*[escape(_cell(value)) for value in row])
-    Console(highlight=False).print(table)
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else value.hex() if isinstance(value, bytes) else str(value)
-
-
-def line(item: Row, *, as_json: bool) -> None:
-    """One record as one line."""
+def line(item: Row, *, as_json: bool, today: str = "") -> None:
+    """One record as one line; its date (UTC) too unless that is ``today``, as ``2026-11-23``."""
     if as_json:
         sys.stdout.buffer.write(jsonl(item))
         sys.stdout.buffer.flush()
         return
     console = Console(highlight=False)
-    head = f"{str(item['time'])[11:23]} [bold]{escape(str(item['prediction_id']))}[/bold]"
+    date, _, clock = str(item["time"]).partition("T")
+    moment = clock[:12] if date == today else f"{date} {clock[:12]}"
+    head = f"{moment} [bold]{escape(str(item['prediction_id']))}[/bold]"
     if item["kind"] != "call":
         console.print(
             f"{head} [dim]{escape(str(item['kind']))} {escape(json.dumps(item['fields']))}[/dim]", soft_wrap=True
         )
         return
     outcome = str(item["outcome"])
-    colour = _COLOURS.get(outcome, "magenta")
-    who = f"{item['tenant']}/{item['principal']}"
-    model = f"{item['model'] or item['asked']}:{item['version']}"
+    shown = f"[{_COLOURS.get(outcome, 'magenta')}]{outcome}[/]"
+    if item["effect"] == "warned" and item["decision"] == "deny":
+        shown += " [yellow]warned[/]"  # policy denied it, and the denial was excused
+    console.print(f"{head} {shown} {escape(_told(item))}", soft_wrap=True)
+
+
+def _told(item: Row) -> str:
+    """Who, what, how it ended and why; what a call does not have leaves no trace."""
+    who = "/".join(str(item[name]) for name in ("tenant", "principal") if item[name])
+    model = ":".join(str(name) for name in (item["model"] or item["asked"], item["version"]) if name)
     reasons = item["reasons"]
     why = ", ".join(str(reason) for reason in reasons) if isinstance(reasons, tuple | list) else ""
-    text = f"{who} {item['action']} {model} {item['code']} {item['dur_us']} us {why}"
-    console.print(f"{head} [{colour}]{outcome}[/{colour}] {escape(text)}", soft_wrap=True)
+    words = (who, item["action"], model, item["code"], f"{item['dur_us']} us", why)
+    return " ".join(str(word) for word in words if word)

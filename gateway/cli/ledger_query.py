@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.ledger_options import DEFAULT, Data, Json, plain_errors
-from gateway.cli.ledger_print import grid
+from gateway.cli.ledger_grid import grid
+from gateway.cli.ledger_options import DEFAULT, Data, Json, must_hold_ledger, plain_errors
 from gateway.ledger import archive
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.questions import QUESTIONS
-from gateway.ledger.verify import PREDICTIONS, ledgers
+from gateway.ledger.verify import PREDICTIONS
 
 _ABOUT = "; ".join(f"{name}: {item.about}" for name, item in QUESTIONS.items())
 
@@ -58,8 +58,8 @@ def query(
         if missing:
             raise LedgerError(f"the question {question!r} needs --{' and --'.join(missing)}")
         bounds = {"since_us": _us(since, 0), "until_us": _us(until, 1 << 62)}
-        if from_archive is None and not ledgers(data):
-            raise LedgerError(f"there is no ledger under {data}: give the directory that 'gateway serve --data' uses")
+        if from_archive is None:
+            must_hold_ledger(data)
         with archive.database() as db:
             if from_archive is not None:
                 archive.load_archive(db, from_archive)

@@ -44,7 +44,7 @@ def verify(note: Note, keys: Sequence[VerifierKey]) -> dict[VerifierKey, int]:
         found[key] = max(_check(note.text, key, line), found.get(key, 0))
     if not found:
         names = ", ".join(sorted({key.name for key in keys}))
-        why = f"{names} did not sign this note" if names else "no keys were given to check it with"
+        why = f"{names} did not sign this note" if names else "no key is known that may sign this note"
         raise BadSignature(f"no signature by a known key: {why}")
     return found
 

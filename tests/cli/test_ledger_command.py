@@ -102,7 +102,7 @@ def test_show_and_tail(data: Path) -> None:
         '{"v":1,"kind":"call","shard":"gw.0","seq":5'
     )
     lines = run("tail", "-n", 3, "--data", data).stdout.splitlines()
-    assert [line.split()[1] for line in lines] == ["gw.0/10", "gw.0/11", "gw.0/12"]
+    assert [line.split()[2] for line in lines] == ["gw.0/10", "gw.0/11", "gw.0/12"]
     assert json.loads(run("tail", "-n", 1, "--all", "--json", "--data", data).stdout)["kind"] == "shutdown"
 
 
@@ -123,11 +123,12 @@ def test_mistakes_are_one_clear_line(data: Path, arguments: tuple[object, ...], 
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["verify", "export"])
+@pytest.mark.parametrize("command", ["verify", "export", "tail"])
 def test_no_ledger_is_said(tmp_path: Path, command: str) -> None:
     result = run(command, "--data", tmp_path / "none")
     assert result.exit_code == 2
     assert "there is no ledger under" in result.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_prove_and_verify_offline(data: Path, tmp_path: Path) -> None:
@@ -158,6 +159,7 @@ def test_verify_tells_and_exits(data: Path) -> None:
     bad = run("verify", "--data", data)
     assert bad.exit_code == 1
     assert "MISSING(5) gw.0" in bad.stdout
+    assert bad.stdout.endswith("records checked, 1 finding\n")
     assert json.loads(run("verify", "--data", data, "--json").stdout)["findings"][0]["verdict"] == "MISSING"
 
 

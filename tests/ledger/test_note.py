@@ -69,6 +69,11 @@ def test_unknown_signatures_are_ignored_but_one_known_must_be_there() -> None:
         signature.verify(Note(str(HEAD), lines), [same_name])
 
 
+def test_without_any_key_the_refusal_says_so() -> None:
+    with pytest.raises(BadSignature, match="no key is known that may sign this note"):
+        signature.verify(Note(str(HEAD), ()), [])
+
+
 def test_sixteen_post_quantum_signatures_are_accepted() -> None:
     private = MLDSA44PrivateKey.generate()
     key = signature.verifier_key("log", private)

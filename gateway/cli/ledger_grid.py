@@ -1,0 +1,42 @@
+"""Any answer of ledger as a table, or, where a table would not fit, as one block a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def grid(names: Sequence[str], rows: Sequence[Sequence[object]], console: Console | None = None) -> None:
+    """Print ``rows``, nothing of them left out: what a pipe reads is a table as wide as it needs, and on a terminal
+    that is too narrow for it each record is a block of ``name: value`` lines."""
+    console = console or Console(highlight=False)
+    table = Table(box=None, header_style="bold")
+    for name in names:
+        table.add_column(Text(name), no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    needed = console.measure(table, options=console.options.update(width=1 << 20)).maximum
+    if needed <= console.width:
+        console.print(table)
+    elif console.is_terminal:
+        _blocks(names, rows, console)
+    else:
+        Console(file=console.file, width=needed, highlight=False).print(table)
+
+
+def _blocks(names: Sequence[str], rows: Sequence[Sequence[object]], console: Console) -> None:
+    margin = max(map(cell_len, names)) + 2
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        for name, value in zip(names, row, strict=True):
+            label = f"{name}:".ljust(margin)
+            console.print(Text.assemble((label, "bold"), _cell(value)), soft_wrap=True)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else value.hex() if isinstance(value, bytes) else str(value)
