@@ -58,13 +58,13 @@ class DataDir:
         return self.root / "keys" / "mask.key"
 
     def prepare(self) -> None:
-        """Make the folders and the gateway's own secrets.
+        """Make the folders and the gateway's own secrets; a directory that it makes is open to its owner alone.
 
         Raises: StartupError naming the folder and what to do.
         """
         for folder in (self.root, self.ledger, self.governance, self.state, self.observer):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 probe = folder / f".probe-{os.getpid()}"
                 probe.write_bytes(b"")
                 probe.unlink()

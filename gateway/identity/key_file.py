@@ -152,6 +152,7 @@ class KeyFile:
 
     def revoke(self, prefix: str, *, by: str = "") -> StoredKey:
         """Revoke a key for ever; revoking it again changes nothing. Raises: KeyFileError."""
+        self._find(self.read(), prefix)  # before the lock is made: a mistyped directory is left as it is
         with self._changing() as keys:
             n = self._find(keys, prefix)
             if not keys[n].revoked_s:
@@ -161,6 +162,7 @@ class KeyFile:
 
     def expire(self, prefix: str, at_s: int, *, by: str = "") -> StoredKey:
         """Let a key end at ``at_s``; a key that ends earlier keeps its end. Raises: KeyFileError."""
+        self._find(self.read(), prefix)  # before the lock is made: a mistyped directory is left as it is
         with self._changing() as keys:
             n = self._find(keys, prefix)
             if not 0 < keys[n].expires_s <= at_s:
@@ -177,7 +179,7 @@ class KeyFile:
     def _changing(self) -> Iterator[list[StoredKey]]:
         """The keys to change in place, written back on a clean exit, under the writers' lock."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # The lock has a file of its own: the key file is another inode after each change.
             lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:

@@ -25,6 +25,20 @@ def test_preparing_makes_every_folder_and_keeps_secrets(tmp_path: Path) -> None:
     assert first != data.mask_key.read_bytes()
 
 
+def test_what_it_makes_is_open_to_its_owner_alone(tmp_path: Path) -> None:
+    data = DataDir(tmp_path / "srv" / "data")
+    data.prepare()
+    for folder in (data.root, data.ledger, data.governance, data.state, data.observer):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_directory_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data").chmod(0o750)
+    DataDir(tmp_path / "data").prepare()
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o750
+
+
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a directory")
     with pytest.raises(StartupError, match=r"is not writable: .*give another one with --data DIR"):

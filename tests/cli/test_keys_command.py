@@ -76,6 +76,19 @@ def test_what_is_wrong_is_named_and_the_status_is_not_0(keys: Commands, argument
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("arguments", [("revoke", "deadbeef"), ("expire", "deadbeef", "--within", "1h")])
+def test_a_directory_that_is_not_there_is_not_made(keys: Commands, arguments: tuple[str, ...]) -> None:
+    result = keys(*arguments)
+    assert result.exit_code == 1
+    assert "no key with prefix 'deadbeef'" in result.stderr
+    assert not keys.data.exists()
+
+
+def test_the_directory_of_the_first_key_is_open_to_its_owner_alone(keys: Commands) -> None:
+    assert keys("create", "--id", "app", "--tenant", "t").exit_code == 0
+    assert keys.data.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("command", ["create", "list", "revoke", "expire"])
 def test_every_command_helps_with_an_example(keys: Commands, command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
