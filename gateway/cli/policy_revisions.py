@@ -20,7 +20,12 @@ from gateway.policy.revisions import NoSuchRevision
 
 
 def history_command(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
-    """Every activation, refusal, rollback and release, oldest first."""
+    """Every activation, refusal, rollback and release, oldest first; exit 2 where none was ever kept."""
+    if not (data / "policy").is_dir():
+        typer.echo(
+            f"there is no policy history under {data}: give the directory that 'gateway serve --data' uses", err=True
+        )
+        raise typer.Exit(2)
     kept = revisions(data)
     events = kept.history()
     if as_json:

@@ -123,6 +123,13 @@ def test_history_rollback_release_and_diff(policies: Path, tmp_path: Path) -> No
     assert run("release", "--data", data).exit_code == 1
 
 
+def test_history_of_a_directory_that_is_not_there_is_said(tmp_path: Path) -> None:
+    result = run("history", "--data", tmp_path / "none")
+    assert result.exit_code == 2
+    assert "there is no policy history under" in result.output
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_schema_is_printed() -> None:
     assert "InputDocument" in json.loads(run("schema").output)["$defs"]
 
