@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_COLOURED = "color_message"  # uvicorn's: its message again, for terminals
 
 _SECRET = re.compile(
     r"(?i)(bearer\s+|basic\s+|x-api-key['\"]?\s*[:=]\s*['\"]?|password['\"]?\s*[:=]\s*['\"]?)[^\s'\",;]+"
@@ -41,6 +42,8 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # The admin server's own "Started server process" says nothing that our events do not; its warnings do.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING if level == "info" else logging.NOTSET)
 
 
 def redact(text: str) -> str:
@@ -71,7 +74,7 @@ class Repeats(logging.Filter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    fields = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+    fields = {name: value for name, value in record.__dict__.items() if name not in _STANDARD and name != _COLOURED}
     return {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
@@ -97,8 +100,8 @@ class TextFormatter(logging.Formatter):
     """``12:30:01 info   gateway.supervisor  stopping  key=value``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The traceback follows on lines of its own."""
+        """Empty fields are left out. The traceback follows on lines of its own."""
         when = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        fields = "".join(f"  {name}={value}" for name, value in _fields(record).items())
+        fields = "".join(f"  {name}={value}" for name, value in _fields(record).items() if value != "")
         line = f"{when} {record.levelname.lower():7} {record.name}  {redact(record.getMessage())}{fields}"
         return f"{line}\n{redact(self.formatException(record.exc_info))}" if record.exc_info else line

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 
@@ -21,6 +22,7 @@ def lines() -> Iterator[io.StringIO]:
     yield stream
     root.handlers[:] = before[0]
     root.setLevel(before[1])
+    logging.getLogger("uvicorn").setLevel(logging.NOTSET)
 
 
 def written(lines: io.StringIO) -> list[dict[str, object]]:
@@ -99,3 +101,29 @@ def test_a_clock_that_is_set_back_does_not_silence_anything() -> None:
     for _ in range(50):
         repeats.filter(record(1_000_000))
     assert repeats.filter(record(10))
+
+
+def test_a_web_server_that_says_all_twice_is_written_once(lines: io.StringIO) -> None:
+    logging.getLogger("gateway.x").info("up on 1", extra={"color_message": "up on \x1b[1m1", "port": 1})
+    (entry,) = written(lines)
+    assert "color_message" not in entry
+    assert entry["port"] == 1
+
+
+def test_text_leaves_empty_fields_out_and_keeps_zero() -> None:
+    made = logging.makeLogRecord({"msg": "servable.ready", "name": "gateway.x", "reason": "", "model": "m", "count": 0})
+    line = logs.TextFormatter().format(made)
+    assert line.endswith("gateway.x  servable.ready  model=m  count=0")
+
+
+@pytest.mark.parametrize(("level", "seen"), [("debug", True), ("info", False)])
+def test_the_web_servers_information_is_for_debugging(
+    lines: io.StringIO, level: Literal["debug", "info"], seen: bool
+) -> None:
+    logs.configure(level, "json", lines)
+    server = logging.getLogger("uvicorn.error")
+    server.info("Started server process [1]")
+    server.warning("Invalid HTTP request received.")
+    events = [entry["event"] for entry in written(lines)]
+    assert ("Started server process [1]" in events) is seen
+    assert "Invalid HTTP request received." in events
