@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli import tensors
+from gateway.cli.client_ending import REFUSED, ended, ids, print_ids
 from gateway.cli.connection import HEALTH, INFERENCE, Connection, Quotes, Refusal, Target
 from gateway.v1 import health, inference
 
@@ -26,6 +26,7 @@ Ca = Annotated[Path | None, typer.Option(metavar="PEM", help="Use TLS and trust 
 Cert = Annotated[Path | None, typer.Option(metavar="PEM", help="Client certificate, for mTLS.")]
 CertKey = Annotated[Path | None, typer.Option(metavar="PEM", help="Private key of --cert.")]
 
+Specs: TypeAlias = Mapping[str, inference.ModelMetadataResponse.TensorMetadata]
 _MANY = 24  # values of one output that a terminal shows
 
 
@@ -47,15 +48,21 @@ def predict(
 ) -> None:
     """Ask a model for one prediction and show what came back, or why not."""
     target = Target(url=url, key=key, timeout_s=timeout, tls=tls, ca=ca, cert=cert, cert_key=cert_key)
-    with _reported(as_json), Connection(target) as gateway:
+    with ended(as_json), Connection(target) as gateway:
         arguments = [tensors.parse(text) for text in input]
+        specs = _specs(gateway, model, version, arguments)
         request = inference.ModelInferRequest(model_name=model, model_version=version)
-        for tensor in _typed(gateway, model, version, arguments):
+        for tensor in _typed(arguments, specs or {}):
             request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
             request.raw_input_contents.append(tensor.data)
         for name in output or ():
             request.outputs.add(name=name)
-        response, quotes = gateway.call(f"{INFERENCE}/ModelInfer", request, inference.ModelInferResponse)
+        try:
+            response, quotes = gateway.call(f"{INFERENCE}/ModelInfer", request, inference.ModelInferResponse)
+        except Refusal as refusal:
+            if specs is None and refusal.code == "INVALID_ARGUMENT":
+                refusal.hint = _guessed(arguments)
+            raise
         _show_prediction(response, quotes, as_json)
 
 
@@ -71,7 +78,7 @@ def models(
 ) -> None:
     """List the models that the caller may see, and their state."""
     target = Target(url=url, key=key, timeout_s=timeout, tls=tls, ca=ca, cert=cert, cert_key=cert_key)
-    with _reported(as_json), Connection(target) as gateway:
+    with ended(as_json), Connection(target) as gateway:
         request = inference.RepositoryIndexRequest()
         index, _ = gateway.call(f"{INFERENCE}/RepositoryIndex", request, inference.RepositoryIndexResponse)
     if as_json:
@@ -98,32 +105,43 @@ def probe(
 ) -> None:
     """Ask for the standard gRPC health status; exit status 0 only if it is SERVING."""
     target = Target(url=url, key=key, timeout_s=timeout, tls=tls, ca=ca, cert=cert, cert_key=cert_key)
-    with _reported(as_json), Connection(target) as gateway:
+    with ended(as_json), Connection(target) as gateway:
         request = health.HealthCheckRequest(service=service)
         response, _ = gateway.call(f"{HEALTH}/Check", request, health.HealthCheckResponse)
     status = health.HealthCheckResponse.ServingStatus.Name(response.status)
     typer.echo(json.dumps({"status": status}) if as_json else status)
     if status != "SERVING":
-        raise typer.Exit(1)
+        raise typer.Exit(REFUSED)
 
 
-def _typed(
-    gateway: Connection, model: str, version: str, arguments: list[tensors.Argument]
-) -> Iterator[tensors.WireTensor]:
-    """The arguments in the datatypes and shapes of the model's own metadata."""
+def _specs(gateway: Connection, model: str, version: str, arguments: list[tensors.Argument]) -> Specs | None:
+    """The model's inputs where they are needed to type ``arguments``; None when the caller may not see them."""
+    if all(argument.datatype for argument in arguments):
+        return {}
     request = inference.ModelMetadataRequest(name=model, version=version)
-    specs: dict[str, inference.ModelMetadataResponse.TensorMetadata] = {}
-    if not all(argument.datatype for argument in arguments):
-        try:
-            metadata, _ = gateway.call(f"{INFERENCE}/ModelMetadata", request, inference.ModelMetadataResponse)
-            specs = {spec.name: spec for spec in metadata.inputs}
-        except Refusal as refusal:
-            if refusal.code != "PERMISSION_DENIED":  # who may not see the metadata may still predict
-                raise
+    try:
+        metadata, _ = gateway.call(f"{INFERENCE}/ModelMetadata", request, inference.ModelMetadataResponse)
+    except Refusal as refusal:
+        if refusal.code != "PERMISSION_DENIED":  # who may not see the metadata may still predict
+            raise
+        return None
+    return {spec.name: spec for spec in metadata.inputs}
+
+
+def _typed(arguments: list[tensors.Argument], specs: Specs) -> Iterator[tensors.WireTensor]:
+    """The arguments in the datatypes and shapes of the model's own metadata."""
     for argument in arguments:
         spec = specs.get(argument.name)
         datatype = argument.datatype or (spec.datatype if spec else tensors.guess(argument.value))
         yield tensors.to_wire(argument, datatype, tuple(spec.shape) if spec else ())
+
+
+def _guessed(arguments: list[tensors.Argument]) -> str:
+    """What was sent without the model's metadata, and how to say it instead."""
+    guesses = [(a.name, tensors.guess(a.value)) for a in arguments if not a.datatype]
+    kinds = ", ".join(f"{datatype} for {name}" for name, datatype in guesses)
+    other = "INT64" if guesses[0][1] == "FP32" else "FP32"
+    return f"metadata denied, guessed {kinds} and took the shape as written; write --input {guesses[0][0]}:{other}=..."
 
 
 def _show_prediction(response: inference.ModelInferResponse, quotes: Quotes, as_json: bool) -> None:
@@ -132,49 +150,25 @@ def _show_prediction(response: inference.ModelInferResponse, quotes: Quotes, as_
         for tensor, raw in zip(response.outputs, response.raw_output_contents, strict=True)
     ]
     if as_json:
-        rows = [dict(zip(("name", "datatype", "shape", "data"), row, strict=True)) for row in outputs]
-        typer.echo(
-            json.dumps(
-                {"model": response.model_name, "version": response.model_version, "outputs": rows} | _ids(quotes)
-            )
-        )
+        rows = [
+            dict(zip(("name", "datatype", "shape", "data"), row, strict=True)) | {"masked": row[0] in quotes.masked}
+            for row in outputs
+        ]
+        answer = {"model": response.model_name, "version": response.model_version, "outputs": rows}
+        warned = {"policy_warnings": list(quotes.warnings)} if quotes.warnings else {}
+        typer.echo(json.dumps(answer | warned | ids(quotes)))
         return
     table = Table("output", "datatype", "shape", "values", title=f"{response.model_name} {response.model_version}")
     for name, datatype, shape, data in outputs:
-        table.add_row(Text(name), datatype, str(shape), Text(_short(data)))
+        mark = Text("masked by policy: ", style="yellow") if name in quotes.masked else Text()
+        table.add_row(Text(name), datatype, str(shape), mark + Text(_short(data)))
     console = Console()
     console.print(table)
-    for label, value in _ids(quotes).items():
-        console.print(f"[dim]{label.replace('_', ' ')}[/dim] {value}", highlight=False)
+    if quotes.warnings:
+        console.print(Text(f"policy warning: would be denied for {', '.join(quotes.warnings)}", style="yellow"))
+    print_ids(console, quotes)
 
 
 def _short(data: object) -> str:
     text = json.dumps(data)
     return text if len(text) <= _MANY * 16 else f"{text[: _MANY * 16]} ... (--json shows all)"
-
-
-def _ids(quotes: Quotes) -> dict[str, str]:
-    ids = {"prediction_id": quotes.prediction_id, "decision_id": quotes.decision_id, "trace_id": quotes.trace_id}
-    return {name: value for name, value in ids.items() if value}
-
-
-@contextmanager
-def _reported(as_json: bool) -> Iterator[None]:
-    """Turn refusals and unusable arguments into a message and exit status 1."""
-    try:
-        yield
-    except Refusal as refusal:
-        if as_json:
-            error = {"code": refusal.code, "message": refusal.message, "reasons": list(refusal.reasons)}
-            typer.echo(json.dumps({"error": error} | _ids(refusal.quotes)))
-        else:
-            console = Console(stderr=True, highlight=False)
-            console.print(Text(refusal.code, style="bold red"), Text(refusal.message))
-            for reason in refusal.reasons if refusal.code == "PERMISSION_DENIED" else ():
-                console.print(Text("reason ", style="dim"), Text(reason), sep="")
-            for label, value in _ids(refusal.quotes).items():
-                console.print(f"[dim]{label.replace('_', ' ')}[/dim] {value}")
-        raise typer.Exit(1) from None
-    except (tensors.TensorError, OSError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None

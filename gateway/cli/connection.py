@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -22,22 +23,41 @@ _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_l
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """Ids from the trailing metadata, "" where the gateway sent none."""
+    """Ids from the trailing metadata, "" where the gateway sent none; the outputs that are masked, and the codes of
+    a denial that was only a warning."""
 
     prediction_id: str = ""
     decision_id: str = ""
     trace_id: str = ""
+    masked: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Refusal(Exception):
-    """An answer other than OK. ``reasons`` are the policy's codes, the first one deciding."""
+    """An answer other than OK. ``reasons`` are the policy's codes, the first one deciding; ``hint`` is our own
+    advice on what to do, "" for none."""
 
-    def __init__(self, code: str, message: str, reasons: tuple[str, ...] = (), quotes: Quotes = Quotes()) -> None:
+    def __init__(
+        self, code: str, message: str, reasons: tuple[str, ...] = (), quotes: Quotes = Quotes(), hint: str = ""
+    ) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.reasons = reasons
         self.quotes = quotes
+        self.hint = hint
+
+
+class BadTarget(ValueError):
+    """What was given is no address; the text says how to write one."""
+
+
+class Unreachable(Exception):
+    """No gateway answered; the text says what was tried, and what to look at. ``code`` is gRPC's name of it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +73,11 @@ class Target:
     cert_key: Path | None = None
 
     def channel(self) -> grpc.Channel:
-        """A channel to it. Raises: OSError when a certificate file cannot be read."""
+        """A channel to it. Raises: BadTarget; OSError when a certificate file cannot be read."""
+        if "://" in self.url:
+            raise BadTarget(f"{self.url} has a scheme; write HOST:PORT without one, such as localhost:8001")
+        if ":" not in self.url:
+            raise BadTarget(f"{self.url!r} has no port; write HOST:PORT, such as localhost:8001")
         if not (self.tls or self.ca or self.cert):
             return grpc.insecure_channel(self.url, _UNLIMITED)
         ca, key, cert = (path.read_bytes() if path else None for path in (self.ca, self.cert_key, self.cert))
@@ -74,7 +98,7 @@ class Connection:
         self._channel.close()
 
     def call(self, method: str, request: Message, answer: type[M]) -> tuple[M, Quotes]:
-        """The answer of ``Service/Method``. Raises: Refusal."""
+        """The answer of ``Service/Method``. Raises: Refusal, Unreachable."""
         key = self._target.key
         metadata = (("authorization", f"Bearer {key}"),) if key else ()
         invoke = self._channel.unary_unary(
@@ -83,14 +107,36 @@ class Connection:
         try:
             response, call = invoke.with_call(request, timeout=self._target.timeout_s, metadata=metadata)
         except grpc.RpcError as error:
-            raise _refusal(error) from None
+            raise self._ending(error) from None
         return response, _quotes(_pairs(call.trailing_metadata()))
 
+    def _ending(self, error: grpc.RpcError) -> Refusal | Unreachable:
+        """What ``error`` was: a gateway's refusals have details, what gRPC says by itself has none."""
+        trailers = _pairs(error.trailing_metadata())
+        details = trailers.get("grpc-status-details-bin", b"")
+        code, message = error.code().name, error.details() or ""
+        if not details and code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+            return Unreachable(code, _diagnosis(self._target, code, message))
+        unproved = code == "UNAUTHENTICATED" and not self._target.key
+        hint = "no key was sent: set GATEWAY_KEY or give --key KEY" if unproved else ""
+        return Refusal(code, message, _reasons(details), _quotes(trailers), hint)
 
-def _refusal(error: grpc.RpcError) -> Refusal:
-    trailers = _pairs(error.trailing_metadata())
-    details = trailers.get("grpc-status-details-bin", b"")
-    return Refusal(error.code().name, error.details() or "", _reasons(details), _quotes(trailers))
+
+def _diagnosis(target: Target, code: str, message: str) -> str:
+    """gRPC's words in those of somebody who has typed a command."""
+    url, secure = target.url, bool(target.tls or target.ca or target.cert)
+    if code == "DEADLINE_EXCEEDED":
+        return f"no answer from {url} within {target.timeout_s:g} s; is it a gateway, or should --timeout be longer?"
+    if "Connection refused" in message:
+        return f"connection refused: is the gateway running at {url}?"
+    if secure and ("WRONG_VERSION_NUMBER" in message or "Handshake read failed" in message):
+        return f"{url} did not answer in TLS: leave out --tls, --ca and --cert, or give the port that speaks it"
+    if secure and "CERTIFICATE_VERIFY_FAILED" in message:
+        return f"the certificate of {url} is not trusted: give its authority with --ca PEM ({message})"
+    if "errors resolving" in message or "lookup failed" in message:
+        return f"no such host: {url}; write HOST:PORT, such as localhost:8001"
+    advice = "" if secure else "; if it speaks TLS, add --tls or --ca PEM"
+    return f"no gateway answers at {url}: {message}{advice}"
 
 
 def _reasons(details: str | bytes) -> tuple[str, ...]:
@@ -113,4 +159,12 @@ def _pairs(metadata: object) -> Mapping[str, str | bytes]:
 
 
 def _quotes(trailers: Mapping[str, str | bytes]) -> Quotes:
-    return Quotes(*(str(trailers.get(f"gateway-{name}-id", "")) for name in ("prediction", "decision", "trace")))
+    prediction, decision, trace = (
+        str(trailers.get(f"gateway-{n}-id", "")) for n in ("prediction", "decision", "trace")
+    )
+    masked = tuple(unquote(name) for name in _listed(trailers, "gateway-masked"))
+    return Quotes(prediction, decision, trace, masked, _listed(trailers, "x-policy-warning"))
+
+
+def _listed(trailers: Mapping[str, str | bytes], name: str) -> tuple[str, ...]:
+    return tuple(filter(None, str(trailers.get(name, "")).split(",")))

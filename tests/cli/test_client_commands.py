@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import Running, start
+from running import ROOT, Running, start
 from typer.testing import CliRunner, Result
 
+from gateway import __version__
 from gateway.cli import build
 
 APP = build()
@@ -86,8 +87,12 @@ def test_a_denial_says_code_and_reasons_and_fails(gateway):
     assert denial["decision_id"]
     done = command(*words)
     assert done.exit_code == 1
-    assert "PERMISSION_DENIED" in done.stderr
-    assert "model" in done.stderr
+    assert "PERMISSION_DENIED denied by policy: model" in done.stderr
+    assert "reason" not in done.stderr  # the message has named it
+    asked = next(line for line in done.stderr.splitlines() if line.startswith("ask with: "))
+    explained = command(*asked.removeprefix("ask with: gateway ").replace("DIR", str(gateway.data)).split(),
+                        "--policies", str(ROOT / "policies"))  # fmt: skip
+    assert (explained.exit_code, "model" in explained.stdout) == (0, True), explained.stderr
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,7 @@ def test_a_denial_says_code_and_reasons_and_fails(gateway):
 )
 def test_an_input_that_is_no_tensor_is_named(to, value, complaint):
     done = command("predict", "diabetes", "--input", value, *to)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert complaint in done.stderr
 
 
@@ -121,11 +126,17 @@ def test_probe_needs_no_credential_and_tells_by_its_status(gateway, to):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         done = command("probe", "--url", f"127.0.0.1:{free.getsockname()[1]}", "--timeout", "1")
-    assert done.exit_code == 1
+    assert done.exit_code == 3
 
 
 @pytest.mark.parametrize("name", ["predict", "models", "probe"])
-def test_help_has_an_example(name):
+def test_help_has_an_example_and_the_exit_statuses(name):
     done = command(name, "--help")
     assert done.exit_code == 0
     assert "Example: gateway" in done.stdout
+    assert "1 refused, 2 wrong usage or input, 3 gateway not reachable" in " ".join(done.stdout.split())
+
+
+def test_the_version():
+    done = command("--version")
+    assert (done.exit_code, done.stdout.strip()) == (0, __version__)
