@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gateway.cli.policy_explain import explain_command
 from gateway.cli.policy_options import DEFAULT, Directory, Json, read, row
-from gateway.cli.policy_replay import explain_command, replay_command
+from gateway.cli.policy_replay import replay_command
 from gateway.cli.policy_revisions import diff_command, history_command, release_command, rollback_command
 from gateway.policy.builtins import portable
 from gateway.policy.canaries import FILE, failures, parse

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import msgspec
 
@@ -19,6 +20,9 @@ from gateway.policy.comparison import ChangeKind, compare
 from gateway.policy.input import encode
 from gateway.policy.interpreter import Interpreter
 from gateway.policy.verdict import Verdict, failed, read
+
+Kept: TypeAlias = bytes | str
+"""The policy input kept with a record; as text, why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,13 @@ class Changed:
 
 @dataclass(slots=True)
 class ReplayReport:
-    """Coverage, then changes."""
+    """Coverage, then changes. ``others`` are decisions on calls that are no predictions, by action group: nothing of
+    their input is ever kept, so they are no part of ``records``."""
 
     records: int = 0
     replayed: int = 0
     evaluated: int = 0
+    others: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     tenants: Counter[str] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
@@ -60,15 +66,19 @@ class ReplayReport:
         return [(*group, count, example[group]) for group, count in counts.most_common()]
 
 
-def replay(records: Iterable[tuple[Record, bytes]], candidate: Bundle) -> ReplayReport:
+def replay(records: Iterable[tuple[Record, Kept]], candidate: Bundle) -> ReplayReport:
     """Decide every record again by its slice. Equal slices are evaluated once: a decision depends on nothing else."""
     report = ReplayReport()
     engine = Interpreter(candidate.modules, candidate.data)
     engine.start_coverage()
-    known: dict[bytes, Verdict | str] = {}
+    known: dict[Kept, Verdict | str] = {}
     for record, kept in records:
         if not record.decision_id:
             continue  # it ended before a decision: nothing to compare
+        group = record.action.partition(":")[0]
+        if isinstance(kept, str) and group != "inference":
+            report.others[group] += 1
+            continue
         report.records += 1
         answer = known.get(kept)
         if answer is None:
@@ -80,7 +90,7 @@ def replay(records: Iterable[tuple[Record, bytes]], candidate: Bundle) -> Replay
         report.tenants[record.tenant] += 1
         report.models[record.model or record.asked] += 1
         report.actions[record.action] += 1
-        change = _compare(record, answer)
+        change = changed(record, answer)
         if change is not None:
             report.changed.append(change)
     report.evaluated = sum(isinstance(answer, Verdict) for answer in known.values())
@@ -90,10 +100,10 @@ def replay(records: Iterable[tuple[Record, bytes]], candidate: Bundle) -> Replay
     return report
 
 
-def _decide(engine: Interpreter, candidate: Bundle, kept: bytes) -> Verdict | str:
+def _decide(engine: Interpreter, candidate: Bundle, kept: Kept) -> Verdict | str:
     """The candidate's verdict, or why there is none."""
-    if not kept:
-        return "input not kept"
+    if isinstance(kept, str):
+        return kept
     try:
         document = msgspec.json.decode(kept, type=dict[str, object])
     except (msgspec.DecodeError, msgspec.ValidationError):
@@ -111,7 +121,8 @@ def _decide(engine: Interpreter, candidate: Bundle, kept: bytes) -> Verdict | st
         return failed(error)
 
 
-def _compare(record: Record, verdict: Verdict) -> Changed | None:
+def changed(record: Record, verdict: Verdict) -> Changed | None:
+    """How ``verdict`` differs from the recorded decision; None when it does not."""
     warnings = {reason.code for reason in verdict.reasons if reason.severity == "warn"}
     codes = set(record.reasons) - warnings  # a record does not tell the two apart
     change = compare(record.allow, codes, record.obligations, verdict)

@@ -61,12 +61,12 @@ class Revisions:
             if old.name != self.pinned():
                 shutil.rmtree(old, ignore_errors=True)
 
-    def load(self, name: str) -> Bundle:
+    def load(self, name: str, *, vet: bool = True) -> Bundle:
         """The kept bundle that ``name`` (a revision, a digest or the beginning of one) means.
 
-        Raises: NoSuchRevision; PolicyInvalid when it no longer passes its checks, tests and canaries.
+        Raises: NoSuchRevision; PolicyInvalid when it no longer passes its checks and, with ``vet``, tests and canaries.
         """
-        return Bundle.read(self._path(self.resolve(name)), vet=True)
+        return Bundle.read(self._path(self.resolve(name)), vet=vet)
 
     def resolve(self, name: str) -> str:
         """The digest that ``name`` means. Raises: NoSuchRevision."""

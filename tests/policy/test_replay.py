@@ -95,7 +95,7 @@ def test_a_seeded_change_is_found_and_grouped(
 
 def test_what_cannot_be_replayed_is_counted_by_cause_and_never_guessed(shipped: Bundle, queries: list[Query]) -> None:
     records = list(recorded(shipped, queries))
-    lost = [(records[0][0], b""), (records[1][0], b"\xff"), *records[2:]]
+    lost: list[tuple[Record, bytes | str]] = [(records[0][0], "input erased"), (records[1][0], b"\xff"), *records[2:]]
     candidate = changed(
         shipped,
         "count(missing) == 0",
@@ -105,7 +105,7 @@ def test_what_cannot_be_replayed_is_counted_by_cause_and_never_guessed(shipped: 
     report = replay(lost, candidate)
     assert report.replayed == 0
     assert dict(report.skipped) == {
-        "input not kept": 1,
+        "input erased": 1,
         "input not readable": 1,
         "candidate reads subject.auth, which the record lacks": 4,
     }
