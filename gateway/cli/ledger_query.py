@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.ledger_grid import grid
+from gateway.cli.grid import grid
 from gateway.cli.ledger_options import DEFAULT, Data, Json, must_hold_ledger, plain_errors
 from gateway.ledger import archive
 from gateway.ledger.errors import LedgerError

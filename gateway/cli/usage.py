@@ -10,11 +10,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from gateway.cli.usage_print import print_table
 from gateway.ledger.record import Record
 from gateway.observer.reconcile import Reconciliation, tally
 from gateway.observer.report import html_report
@@ -22,7 +19,6 @@ from gateway.observer.usage import Usage
 from gateway.observer.usage_formats import (
     DEFAULT_GROUP,
     DIMENSIONS,
-    Row,
     cloud_event,
     focus_rows,
     rows_by,
@@ -104,7 +100,7 @@ def usage(
     else:
         found, check = read(data, start, end)
     if chosen is Format.TABLE:
-        _print_table(by, rows_by(found.rows, by), check)
+        print_table(by, rows_by(found.rows, by), check)
     else:
         _print_text(chosen, found, by, source, events)
         typer.echo(str(check), err=True)
@@ -159,39 +155,3 @@ def _print_text(format: Format, found: Usage, by: Sequence[str], source: str, ev
             typer.echo(event)
     else:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows_by(found.rows, by)), indent=2))
-
-
-def _print_table(by: Sequence[str], rows: Sequence[Row], check: Reconciliation) -> None:
-    columns = {
-        "requests": "requests",
-        "denied": "denied",
-        "failed": "failed",
-        "rows": "rows",
-        "bytes": "bytes",
-        "compute_seconds": "compute s",
-    }
-    table = Table(title="Usage", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in by:
-        if name != "version" or "model" not in by:
-            table.add_column(name, overflow="fold")
-    for title in columns.values():
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        shown = row | {"bytes": int(row["in_bytes"]) + int(row["out_bytes"])}
-        table.add_row(*map(Text, _names(by, row)), *(_cell(shown[name]) for name in columns))
-    console = Console()
-    console.print(table if rows else "no usage in this window")
-    console.print(Text(str(check), style="green" if check.exact else "bold red"))
-
-
-def _names(by: Sequence[str], row: Row) -> list[str]:
-    """The row's dimensions, with the version beside its model: a table is as wide as a terminal."""
-    if "model" not in by or "version" not in by:
-        return [str(row[name]) or "-" for name in by]
-    joined = row | {"model": f"{row['model']}:{row['version']}" if row["model"] else ""}
-    return [str(joined[name]) or "-" for name in by if name != "version"]
-
-
-def _cell(value: float | str) -> Text:
-    text = f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
-    return Text(text, style="dim" if value == 0 else "")

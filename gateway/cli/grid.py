@@ -1,4 +1,4 @@
-"""Any answer of ledger as a table, or, where a table would not fit, as one block a record."""
+"""Any answer as a table, or, where a table would not fit, as one block a record."""
 
 from __future__ import annotations
 
@@ -19,23 +19,28 @@ def grid(names: Sequence[str], rows: Sequence[Sequence[object]], console: Consol
         table.add_column(Text(name), no_wrap=True)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    needed = console.measure(table, options=console.options.update(width=1 << 20)).maximum
+    needed = width_of(table, console)
     if needed <= console.width:
         console.print(table)
     elif console.is_terminal:
-        _blocks(names, rows, console)
+        blocks(names, [[_cell(value) for value in row] for row in rows], console)
     else:
         Console(file=console.file, width=needed, highlight=False).print(table)
 
 
-def _blocks(names: Sequence[str], rows: Sequence[Sequence[object]], console: Console) -> None:
+def width_of(table: Table, console: Console) -> int:
+    """The columns that ``table`` takes when nothing in it is wrapped or cut."""
+    return console.measure(table, options=console.options.update(width=1 << 20)).maximum
+
+
+def blocks(names: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    """Print each row as lines ``name: value``, an empty line between two rows; the terminal wraps what is long."""
     margin = max(map(cell_len, names)) + 2
     for number, row in enumerate(rows):
         if number:
             console.print()
         for name, value in zip(names, row, strict=True):
-            label = f"{name}:".ljust(margin)
-            console.print(Text.assemble((label, "bold"), _cell(value)), soft_wrap=True)
+            console.print(Text.assemble((f"{name}:".ljust(margin), "bold"), value), soft_wrap=True)
 
 
 def _cell(value: object) -> str:

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from gateway.cli.ledger_grid import grid
+from gateway.cli.grid import grid
 
 NAMES = ("prediction_id", "principal", "model_sha")
 ROWS = [("gw.0/42", "scoring-[app]", "ab" * 32), ("gw.0/43", None, b"\x01\x02")]
