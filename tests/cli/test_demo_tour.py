@@ -40,6 +40,11 @@ def test_the_tour_ends_well() -> None:
         assert status in done.stdout
     assert "probability masked" in done.stdout
     assert "0 findings" in done.stdout
+    assert (
+        done.stdout.index("gateway usage")
+        < done.stdout.index("reconciled:")
+        < done.stdout.index("ledger verify --data")
+    )
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import tempfile
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from rich.console import Console
 
 from gateway.cli.demo import show
 from gateway.cli.demo.client import ask
-from gateway.cli.demo.process import HOST, DemoFailed, Gateway, create_key, free_port, run, start
+from gateway.cli.demo.process import HOST, DemoFailed, Gateway, create_key, demonstrate, free_port, start
 from gateway.cli.demo.scenes import CALLERS, READER, Caller, scenes
 
 
@@ -77,11 +76,10 @@ def _tour(console: Console, gateway: Gateway, examples: Path, keys: dict[Caller,
 
 def _figures(console: Console, data: Path) -> None:
     """The commands that an operator and an auditor would run; each has to succeed."""
-    where = ("--data", str(data))
-    show.heading(console, f"gateway usage {' '.join(where)}")
-    show.usage(console, json.loads(run(["usage", *where, "--json"])))
-    show.heading(console, f"gateway ledger verify {' '.join(where)}")
-    console.print(run(["ledger", "verify", *where]), highlight=False, markup=False, end="")
+    for arguments in (["usage"], ["ledger", "verify"]):
+        typed = [*arguments, "--data", str(data)]
+        show.heading(console, f"gateway {' '.join(typed)}")
+        demonstrate(typed)
 
 
 def _stay(gateway: Gateway) -> None:

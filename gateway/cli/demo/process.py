@@ -88,6 +88,14 @@ def run(arguments: Sequence[str]) -> str:
     return done.stdout
 
 
+def demonstrate(arguments: Sequence[str]) -> None:
+    """Let ``gateway`` with ``arguments`` print where we print, as wide and as coloured. Raises: DemoFailed."""
+    sys.stdout.flush()
+    done = subprocess.run([*COMMAND, *arguments], check=False)
+    if done.returncode != 0:
+        raise DemoFailed(f"`gateway {' '.join(arguments)}` ended with status {done.returncode}")
+
+
 def free_port(wanted: int) -> int:
     """``wanted`` if nobody listens there, else one that the system picks."""
     for port in (wanted, 0):

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich import box
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.demo.client import Outcome
 from gateway.cli.demo.process import HOST, PROGRAM, Gateway
 from gateway.cli.demo.scenes import Caller, Scene
 
-COLUMNS = ("tenant", "principal", "model", "requests", "rows", "denied", "failed")
 INDENT = (0, 0, 0, 4)
 NAMES = (("record", "gateway-prediction-id"), ("decision", "gateway-decision-id"), ("trace", "gateway-trace-id"))
 
@@ -70,16 +67,6 @@ def heading(console: Console, command: str) -> None:
     """The command whose output follows."""
     console.print()
     console.print(Rule(f"[bold]$ {escape(command)}", align="left", style="dim"))
-
-
-def usage(console: Console, rows: list[dict[str, object]]) -> None:
-    """Who used what: the columns that fit everywhere; `gateway usage` has more."""
-    table = Table(*COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns[3:]:
-        column.justify = "right"
-    for row in rows:
-        table.add_row(*(Text(str(row[name]) or "-", no_wrap=True) for name in COLUMNS))
-    console.print(table)
 
 
 def next_steps(console: Console, gateway: Gateway, data: Path, caller: Caller, key: str) -> None:
