@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ class Target:
             raise BadTarget(f"{self.url} has a scheme; write HOST:PORT without one, such as localhost:8001")
         if ":" not in self.url:
             raise BadTarget(f"{self.url!r} has no port; write HOST:PORT, such as localhost:8001")
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines would stand before the message we print
         if not (self.tls or self.ca or self.cert):
             return grpc.insecure_channel(self.url, _UNLIMITED)
         ca, key, cert = (path.read_bytes() if path else None for path in (self.ca, self.cert_key, self.cert))
@@ -116,13 +118,13 @@ class Connection:
         details = trailers.get("grpc-status-details-bin", b"")
         code, message = error.code().name, error.details() or ""
         if not details and code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
-            return Unreachable(code, _diagnosis(self._target, code, message))
+            return Unreachable(code, diagnosis(self._target, code, message))
         unproved = code == "UNAUTHENTICATED" and not self._target.key
         hint = "no key was sent: set GATEWAY_KEY or give --key KEY" if unproved else ""
         return Refusal(code, message, _reasons(details), _quotes(trailers), hint)
 
 
-def _diagnosis(target: Target, code: str, message: str) -> str:
+def diagnosis(target: Target, code: str, message: str) -> str:
     """gRPC's words in those of somebody who has typed a command."""
     url, secure = target.url, bool(target.tls or target.ca or target.cert)
     if code == "DEADLINE_EXCEEDED":
@@ -132,7 +134,12 @@ def _diagnosis(target: Target, code: str, message: str) -> str:
     if secure and ("WRONG_VERSION_NUMBER" in message or "Handshake read failed" in message):
         return f"{url} did not answer in TLS: leave out --tls, --ca and --cert, or give the port that speaks it"
     if secure and "CERTIFICATE_VERIFY_FAILED" in message:
-        return f"the certificate of {url} is not trusted: give its authority with --ca PEM ({message})"
+        cause = message.partition("CERTIFICATE_VERIFY_FAILED")[2].strip(": ").removesuffix(": OK")
+        return f"the certificate of {url} is not trusted ({cause}): give its authority with --ca PEM"
+    if secure and "Hostname Verification" in message:
+        return f"the certificate of {url} is for another host name: call it by the name that its certificate has"
+    if not secure and "Socket closed" in message:
+        return f"{url} closed the connection: if it speaks TLS, add --tls or --ca PEM"
     if "errors resolving" in message or "lookup failed" in message:
         return f"no such host: {url}; write HOST:PORT, such as localhost:8001"
     advice = "" if secure else "; if it speaks TLS, add --tls or --ca PEM"

@@ -14,6 +14,7 @@ from running import ROOT, Running, start
 from typer.testing import CliRunner, Result
 
 from gateway.cli import build
+from gateway.cli.connection import Target, diagnosis
 
 APP = build()
 ROW = [[0.0] * 30]
@@ -123,3 +124,21 @@ def test_a_host_that_nobody_knows():
     done = command("probe", "--url", "gateway.invalid:8001")
     assert done.exit_code == 3
     assert "no such host: gateway.invalid:8001" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("tls", "grpc_said", "told"),
+    [
+        (True, "SSL_ERROR_SSL: error:100000f7: ... WRONG_VERSION_NUMBER: x", "h:1 did not answer in TLS: leave out"),
+        (
+            True,
+            "error:1000007d:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: self signed certificate: OK",
+            "the certificate of h:1 is not trusted (self signed certificate): give its authority with --ca PEM",
+        ),
+        (False, "last error: UNAVAILABLE: ipv4:127.0.0.1:1: Socket closed", "if it speaks TLS, add --tls or --ca PEM"),
+        (True, "UNAUTHENTICATED: Hostname Verification Check failed.", "h:1 is for another host name"),
+        (True, "something new", "no gateway answers at h:1: something new"),
+    ],
+)
+def test_what_grpc_says_of_tls_is_said_in_the_words_of_options(tls: bool, grpc_said: str, told: str):
+    assert told in diagnosis(Target(url="h:1", tls=tls), "UNAVAILABLE", grpc_said)
