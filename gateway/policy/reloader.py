@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,9 @@ class Reloader:
             return None
         previous = self._point.bundle
         try:
-            bundle = await asyncio.to_thread(self._candidate, pinned)
+            bundle = await asyncio.to_thread(self._fetched, pinned)
+            if isinstance(bundle, PolicyInvalid):
+                raise bundle
             if bundle.digest != previous.digest:
                 self._point.swap(bundle)
         except (PolicyInvalid, RegoError) as error:
@@ -84,6 +87,17 @@ class Reloader:
         self._seen = seen
         self.refused = None
         return Change(previous, bundle=bundle) if bundle.digest != previous.digest else None
+
+    def _fetched(self, pinned: str) -> Bundle | PolicyInvalid:
+        """The candidate, or why there is none, with nothing of the engines that vetted it: an engine that another
+        thread drops, by its collector or with a traceback, panics."""
+        try:
+            return self._candidate(pinned)
+        except (PolicyInvalid, RegoError) as error:
+            refusal = error if isinstance(error, PolicyInvalid) else _refusal(str(error))
+            return PolicyInvalid(refusal.findings)
+        finally:
+            gc.collect()
 
     def _candidate(self, pinned: str) -> Bundle:
         """The bundle that should serve, vetted. Raises: PolicyInvalid."""

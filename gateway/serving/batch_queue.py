@@ -126,4 +126,5 @@ class BatchQueue(Generic[Caller]):
 
 def shapes_of(inputs: Arrays) -> Shapes:
     """What two calls must have in common to share a batch: the same inputs, of the same shape per row."""
-    return tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
+    shapes = [(name, array.shape[1:]) for name, array in inputs.items()]
+    return tuple(shapes if len(shapes) < 2 else sorted(shapes))
