@@ -64,7 +64,8 @@ def report(found: Report, *, as_json: bool) -> None:
     leaves = sum(item.leaves for item in found.coverage)
     checked = sum(item.checked for item in found.coverage)
     verdict = "[green]OK[/green]" if found.ok else "[red]NOT OK[/red]"
-    console.print(f"{verdict}: {checked:,} of {leaves:,} records checked, {_counted(len(found.findings), 'finding')}")
+    said = f"{checked:,} of {_counted(leaves, 'record')} checked, {_counted(len(found.findings), 'finding')}"
+    console.print(f"{verdict}: {said}")
 
 
 def _counted(count: int, noun: str) -> str:
@@ -80,7 +81,9 @@ def proven(found: Proof, head: Checkpoint, signers: Mapping[VerifierKey, int], *
         return
     console = Console(highlight=False)
     console.print_json(found.extra.decode())
-    console.print(f"[green]OK[/green]: record {found.seq} is in the log {escape(head.origin)} of {head.size:,} records")
+    console.print(
+        f"[green]OK[/green]: record {found.seq} is in the log {escape(head.origin)} of {_counted(head.size, 'record')}"
+    )
     for key, time_s in signers.items():
         console.print(
             f"signed by {escape(key.name)} ({key.id.hex()})" + (f" at {utc(time_s * 1_000_000)}" if time_s else "")

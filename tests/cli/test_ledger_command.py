@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -247,3 +248,10 @@ def test_a_witness_in_another_process_cosigns(data: Path, tmp_path: Path) -> Non
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def test_examples_name_ids_as_the_gateway_writes_them() -> None:
+    for command in ("show", "prove", "payload"):
+        shown = run(command, "--help").output
+        assert re.findall(r"[\w.-]+/42", shown), command
+        assert set(re.findall(r"[\w.-]+/42", shown)) == {"gw.0/42"}, command

@@ -7,6 +7,7 @@ import pytest
 from gateway.cli import ledger_print
 from gateway.ledger import export, record
 from gateway.ledger.record import Record
+from gateway.ledger.verdict import Coverage, Report
 
 T_US = 1_795_000_000_000_000  # 2026-11-18T11:06:40Z
 
@@ -52,3 +53,12 @@ def test_what_a_call_does_not_have_leaves_no_trace(capsys: pytest.CaptureFixture
     line = told(capsys, action="metadata:ServerReady", model="", version="")
     assert line == "11:06:40.000 gw.0/5 answered acme/app metadata:ServerReady OK 7 us"
     assert " credit OK " in told(capsys, model="", version="", asked="credit")
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 of 0 records"), (1, "1 of 1 record"), (1200, "1,200 of 1,200 records")]
+)
+def test_a_verdict_counts_in_grammar(capsys: pytest.CaptureFixture[str], count: int, said: str) -> None:
+    covered = Coverage(shard="gw.0", leaves=count, checked=count, calls=0, segments=1, root="")
+    ledger_print.report(Report(coverage=[covered]), as_json=False)
+    assert f"OK: {said} checked, 0 findings" in capsys.readouterr().out
