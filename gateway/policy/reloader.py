@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,14 +89,12 @@ class Reloader:
 
     def _fetched(self, pinned: str) -> Bundle | PolicyInvalid:
         """The candidate, or why there is none, with nothing of the engines that vetted it: an engine that another
-        thread drops, by its collector or with a traceback, panics."""
+        thread drops, with a traceback, panics."""
         try:
             return self._candidate(pinned)
         except (PolicyInvalid, RegoError) as error:
             refusal = error if isinstance(error, PolicyInvalid) else _refusal(str(error))
             return PolicyInvalid(refusal.findings)
-        finally:
-            gc.collect()
 
     def _candidate(self, pinned: str) -> Bundle:
         """The bundle that should serve, vetted. Raises: PolicyInvalid."""
