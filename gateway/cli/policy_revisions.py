@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from gateway.cli.policy_options import DEFAULT_DATA, Data, Json, author, read, revisions
 from gateway.policy.bundle import Bundle
@@ -31,14 +29,22 @@ def history_command(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"events": [asdict(event) for event in events], "pinned": kept.pinned()}))
         return
-    table = Table("time (UTC)", "event", "revision", "before", "by", "note", box=None)
     for event in events:
-        moment = datetime.fromtimestamp(event.time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        note = event.text.partition("\n")[0]
-        table.add_row(moment, event.kind, event.revision, event.previous[:12], event.author, note)
-    Console(highlight=False).print(table)
+        moment = datetime.fromtimestamp(event.time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        before = f"before {event.previous[:12]}" if event.previous else ""
+        parts = (moment, f"{event.kind:<11}", event.revision, before, f"by {event.author}" if event.author else "")
+        typer.echo("  ".join(part for part in parts if part).rstrip())
+        if event.text:
+            typer.echo(f"    {_note(event.text)}")
     if kept.pinned():
         typer.echo(f"pinned to {kept.pinned()[:12]} until: gateway policy release --data {data}")
+
+
+def _note(text: str) -> str:
+    """The first finding whole, and how many more there are; what is indented belongs to the one above."""
+    first, *rest = text.split("\n")
+    more = sum(bool(line) and not line[0].isspace() for line in rest)
+    return f"{first}  +{more} more (--json)" if more else first
 
 
 def diff_command(

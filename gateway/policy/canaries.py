@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -58,14 +60,22 @@ def parse(raw: bytes) -> tuple[Canary, ...]:
     return canaries
 
 
-def failures(canaries: tuple[Canary, ...], ask: Callable[[bytes], Verdict]) -> list[Finding]:
-    """The canaries that ``ask`` answers differently from what they state."""
+def failures(canaries: tuple[Canary, ...], ask: Callable[[bytes], Verdict], raw: bytes = b"") -> list[Finding]:
+    """The canaries that ``ask`` answers differently from what they state, at their names' lines in ``raw``."""
     found = []
     for canary in canaries:
         wrong = mismatch(canary, ask(encode(canary.document())))
         if wrong:
-            found.append(Finding(FILE, 0, 0, "canary", f"{canary.name}: {wrong}"))
+            line = _line(raw, canary.name)
+            found.append(Finding(FILE, line, min(line, 1), "canary", f"{canary.name}: {wrong}"))
     return found
+
+
+def _line(raw: bytes, name: str) -> int:
+    """The line that names a canary; 0 when it is written in another way."""
+    text = raw.decode(errors="replace")
+    found = re.search(r'"name"\s*:\s*' + re.escape(json.dumps(name, ensure_ascii=False)), text)
+    return text.count("\n", 0, found.start()) + 1 if found else 0
 
 
 def mismatch(canary: Canary, verdict: Verdict) -> str:

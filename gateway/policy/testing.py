@@ -10,17 +10,19 @@ from gateway.policy import syntax
 from gateway.policy.interpreter import Interpreter, RegoError
 from gateway.policy.lint.calls import full_name
 from gateway.policy.lint.imports import written_out
+from gateway.policy.lint.place import place, start_of
 from gateway.policy.lint.scope import rule_name
 
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """One test and how it ended: ``text`` says why it failed, "" when it passed."""
+    """One test, where it stands and how it ended: ``text`` says why it failed, "" when it passed."""
 
     __test__ = False
 
     name: str
     file: str
+    line: int
     passed: bool
     text: str = ""
 
@@ -53,7 +55,7 @@ def run_tests(modules: Mapping[str, str], tests: Mapping[str, str], data: str) -
     engine = Interpreter({**modules, **spelled}, data)
     engine.start_coverage()
     engine.gather_prints()
-    results = tuple(_run(engine, name, file) for name, file in _tests(engine, tests))
+    results = tuple(_run(engine, *test) for test in _tests(engine, tests))
     ran = {file: lines for file, (lines, _) in engine.coverage().items()}
     missed = {file: tuple(sorted(all_ - ran.get(file, frozenset()))) for file, all_ in _lines(modules, data).items()}
     return TestReport(results, sum(len(ran.get(file, ())) for file in modules), missed)
@@ -70,25 +72,25 @@ def _lines(modules: Mapping[str, str], data: str) -> dict[str, frozenset[int]]:
     return {file: ran | idle for file, (ran, idle) in engine.coverage().items() if file in modules}
 
 
-def _tests(engine: Interpreter, tests: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Full names of test rules with their file, each once."""
+def _tests(engine: Interpreter, tests: Mapping[str, str]) -> Iterator[tuple[str, str, int]]:
+    """Full names of test rules with their file and line, each once."""
     seen: set[str] = set()
     for module in syntax.modules(engine.ast()):
         for rule in module.rules:
             name = full_name(module, rule)
             if module.file in tests and rule_name(rule).startswith("test_") and name not in seen:
                 seen.add(name)
-                yield name, module.file
+                yield name, module.file, place(module, start_of(rule))[0]
 
 
-def _run(engine: Interpreter, name: str, file: str) -> TestResult:
+def _run(engine: Interpreter, name: str, file: str, line: int) -> TestResult:
     short = name.removeprefix("data.")
     try:
         answer = engine.evaluate("{}", name)
     except RegoError as error:
-        return TestResult(short, file, False, str(error))
+        return TestResult(short, file, line, False, str(error))
     prints = engine.take_prints()
     if answer == b"true":
-        return TestResult(short, file, True)
+        return TestResult(short, file, line, True)
     said = "".join(f"\n    {line}" for line in prints)
-    return TestResult(short, file, False, f"it is {answer.decode()}, expected true{said}")
+    return TestResult(short, file, line, False, f"it is {answer.decode()}, expected true{said}")

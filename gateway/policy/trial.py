@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import msgspec
 import orjson
@@ -30,6 +31,7 @@ from gateway.policy.verdict import Verdict, failed, read
 
 DEADLINE_S = 20.0
 MAX_DECISION_MS = 5.0
+WHAT_TO_DO = "the last good revision serves on; change the rule, the data, or the test"
 _STATIC = ("is unsafe", "could not find function", "recursion detected", "expects", "cyclic")
 
 
@@ -96,8 +98,11 @@ def _vet(engine: Interpreter, task: Task) -> Iterator[Finding]:
     if task.tests:
         for result in run_tests(task.modules, task.tests, task.data).results:
             if not result.passed:
-                yield Finding(result.file, 0, 0, "test", f"{result.name}: {result.text}")
-    yield from failures(parse(task.canaries), lambda raw: _answer(engine, raw))
+                said, _, prints = result.text.partition("\n")
+                text = f"{result.name}: {said} ({WHAT_TO_DO})"
+                yield Finding(result.file, result.line, 1, "test", f"{text}\n{prints}" if prints else text)
+    for finding in failures(parse(task.canaries), lambda raw: _answer(engine, raw), task.canaries):
+        yield replace(finding, text=f"{finding.text} ({WHAT_TO_DO})")
 
 
 def _answer(engine: Interpreter, raw: bytes) -> Verdict:

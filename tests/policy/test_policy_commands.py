@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 from gateway.cli.policy import app
 from gateway.policy.bundle import Bundle
 from gateway.policy.files import read_directory
+from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.revisions import Revisions
 
 SHIPPED = Path(__file__).parents[2] / "policies"
@@ -31,9 +32,13 @@ def test_the_shipped_policies_check_and_test() -> None:
     checked = run("check", SHIPPED)
     assert checked.exit_code == 0, checked.output
     assert "3 modules" in checked.output
+    assert "not run: gateway/authz/authz_test.rego, canaries.json; a gateway refuses" in checked.output
+    not_run = json.loads(run("check", SHIPPED, "--json").output)["not_run"]
+    assert not_run == ["gateway/authz/authz_test.rego", "canaries.json"]
     tested = run("test", SHIPPED, "--min-coverage", 100)
     assert tested.exit_code == 0, tested.output
     assert "22 tests, 0 failed, 100.0 %" in tested.output
+    assert "canaries, 0 failed" in tested.output
 
 
 def test_a_finding_has_file_line_and_column(policies: Path) -> None:
@@ -51,8 +56,31 @@ def test_a_failing_test_fails(policies: Path) -> None:
     file.write_text('package more_test\n\ntest_wrong if {\n\tprint("hello")\n\t1 == 2\n}\n')
     tested = run("test", policies)
     assert tested.exit_code == 1
-    assert "FAIL more_test.test_wrong" in tested.output
+    assert f"FAIL more_test.test_wrong ({file}:3)" in tested.output
     assert "23 tests, 1 failed" in tested.output
+
+
+def test_a_failing_canary_fails_with_its_line(policies: Path) -> None:
+    file = policies / "canaries.json"
+    lines = file.read_text().splitlines()
+    line = next(n for n, text in enumerate(lines, 1) if '"metadata for the authenticated"' in text)
+    place = next(n for n in range(line, len(lines)) if '"allow": true' in lines[n])
+    lines[place] = lines[place].replace("true", "false")
+    file.write_text("\n".join(lines))
+    tested = run("test", policies)
+    assert tested.exit_code == 1
+    said = "canary: metadata for the authenticated: expected a denial, it is allowed"
+    assert f"{file}:{line}:1: {said}" in tested.output
+    assert "canaries, 1 failed" in tested.output
+    (found,) = json.loads(run("test", policies, "--json").output)["findings"]
+    assert (found["line"], found["code"]) == (line, "canary")
+
+
+def test_canaries_that_cannot_be_read_fail(policies: Path) -> None:
+    (policies / "canaries.json").write_text("{")
+    tested = run("test", policies)
+    assert tested.exit_code == 1
+    assert "canaries.json:0:0: canary:" in tested.output
 
 
 def test_too_little_coverage_fails(policies: Path) -> None:
@@ -128,6 +156,17 @@ def test_history_of_a_directory_that_is_not_there_is_said(tmp_path: Path) -> Non
     assert result.exit_code == 2
     assert "there is no policy history under" in result.output
     assert not (tmp_path / "none").exists()
+
+
+def test_history_shows_a_finding_whole_and_counts_the_rest(tmp_path: Path) -> None:
+    kept = Revisions(tmp_path / "policy", clock_us=lambda: 1)
+    long = Finding("gateway/authz/authz_test.rego", 7, 1, "test", "x " * 100 + "end")
+    prints = Finding("t.rego", 8, 1, "test", "it is false\n    a print")
+    kept.refused(PolicyInvalid([long, prints]), current="0" * 64, author="ann")
+    shown = run("history", "--data", tmp_path).output
+    assert f"    {long}  +1 more (--json)" in shown
+    assert "refused" in shown
+    assert "before 000000000000  by ann" in shown
 
 
 def test_the_schema_is_printed() -> None:
