@@ -31,7 +31,7 @@ from gateway.policy.verdict import Verdict, failed, read
 
 DEADLINE_S = 20.0
 MAX_DECISION_MS = 5.0
-WHAT_TO_DO = "the last good revision serves on; change the rule, the data, or the test"
+WHAT_TO_DO = "a running gateway serves on with its last good revision; change the rule, the data, or the test"
 _STATIC = ("is unsafe", "could not find function", "recursion detected", "expects", "cyclic")
 
 
