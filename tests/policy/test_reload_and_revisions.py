@@ -79,7 +79,9 @@ async def test_a_bad_edit_never_replaces_a_good_bundle(
     assert change.refused is reloader.refused is not None
     assert code in {finding.code for finding in change.refused.findings}
     failed = [finding for finding in change.refused.findings if finding.code in ("test", "canary")]
-    assert all(finding.line > 0 and "serves on with its last good revision; change" in finding.text for finding in failed)
+    assert all(
+        finding.line > 0 and "serves on with its last good revision; change" in finding.text for finding in failed
+    )
     assert point.bundle is good
     (policies / file).write_text(text)
     assert await reloader.step() is None
