@@ -11,14 +11,12 @@ from collections.abc import Callable
 
 from setproctitle import setproctitle
 
-from gateway.app.clocks import clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
 from gateway.app.port import reserve
 from gateway.app.preflight import check_models, check_policy
 from gateway.app.process import Process
 from gateway.config import Config
-from gateway.policy.revisions import Revisions
 
 _log = logging.getLogger("gateway.supervisor")
 
@@ -33,8 +31,8 @@ async def supervise(config: Config, announce: Callable[[str, int], None]) -> Non
     setproctitle("gateway: supervisor")
     data = DataDir(config.data)
     check_models(config.models.dirs)
-    if config.policy.engine == "embedded" and not Revisions(data.policy, clock_us=clock_us).pinned():
-        check_policy(config.policy.dir)
+    if config.policy.engine == "embedded":
+        check_policy(config.policy.dir, kept=data.policy)
     data.prepare()
     lock = data.lock()
     try:
