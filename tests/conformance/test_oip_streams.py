@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from oip_world import world
 from running import Running
+from tools import tool
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
@@ -167,15 +167,11 @@ def test_the_health_service_and_its_watch(gateway, headers):
 
 
 def test_grpcurl_needs_no_files(gateway, headers):
-    tool = shutil.which("grpcurl")
-    if tool is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("grpcurl is missing; deploy/install-tools.sh installs it")
-        pytest.skip("grpcurl is not installed; deploy/install-tools.sh installs it")
+    grpcurl = tool("grpcurl")
 
     def curl(*words: str) -> str:
         key = f"authorization: {headers['authorization']}"
-        command = [tool, "-plaintext", "-H", key, *words]
+        command = [grpcurl, "-plaintext", "-H", key, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
 
     assert "inference.GRPCInferenceService" in curl(gateway.url, "list")
