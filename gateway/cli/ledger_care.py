@@ -38,8 +38,10 @@ def _clock_us() -> int:
 
 def erase(
     reason: Reason,
-    tenant: Annotated[str, typer.Option(help="The tenant that the subject belongs to.")] = "",
-    subject: Annotated[str, typer.Option(help="Whose payloads are to be erased.")] = "",
+    tenant: Annotated[str, typer.Option(help="The tenant that the principal or subject belongs to.")] = "",
+    subject: Annotated[
+        str, typer.Option(help="Payloads stored under this subject; the gateway's own calls name none yet.")
+    ] = "",
     principal: Annotated[str, typer.Option(help="All payloads of this caller of the tenant.")] = "",
     ids: Annotated[list[str] | None, typer.Option("--id", help="A prediction id; may be repeated.")] = None,
     data: Data = DEFAULT,
@@ -47,7 +49,7 @@ def erase(
 ) -> None:
     """Make the kept contents of a subject, or of single predictions, unrecoverable. The ledger still verifies.
 
-    Example: gateway ledger erase --tenant acme --subject customer-17 --reason "GDPR Art. 17, ticket 4711"
+    Example: gateway ledger erase --tenant acme --principal app --reason "GDPR Art. 17, ticket 4711"
     """
     with plain_errors():
         if [bool(subject), bool(principal), bool(ids)].count(True) != 1:
