@@ -2,13 +2,15 @@
 
 Its traps are closed here: a new policy is always a new engine (adding a path twice makes both copies fire), values
 cross as JSON both ways (its own conversion fails on sets of objects), an engine belongs to the thread that built it
-(any other thread makes it panic with a ``BaseException``), undefined arrives as the string ``"<undefined>"``.
+(on any other it panics with a ``BaseException``, and dropped on any other it is never freed), undefined arrives as
+the string ``"<undefined>"``.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import threading
 from collections.abc import Mapping
 from typing import NewType
 
@@ -26,20 +28,36 @@ class RegoError(Exception):
     """The engine refused a module or an evaluation; the text has the engine's own ``file:line:col``."""
 
 
+class Home(threading.local):
+    """Where a thread's engines go to be freed: another thread may leave them here, only their own takes them out."""
+
+    def __init__(self) -> None:
+        self.returned: list[regorus.Engine] = []
+
+
+_HOME = Home()
+
+
 class Interpreter:
-    """One set of modules and data, ready to evaluate. For the thread that built it alone."""
+    """One set of modules and data, ready to evaluate. For the thread that built it alone; any thread may forget it."""
 
     def __init__(self, modules: Mapping[str, str], data: str) -> None:
         """Raises: RegoError on a syntax error or bad data, naming file, line and column."""
         _guard()
-        engine = regorus.Engine()
+        self._returned = _HOME.returned
+        self._returned.clear()
+        self._engine = regorus.Engine()
         try:
             for name in sorted(modules):
-                engine.add_policy(name, modules[name])
-            engine.add_data_json(data)
+                self._engine.add_policy(name, modules[name])
+            self._engine.add_data_json(data)
         except RuntimeError as error:
             raise RegoError(_cut(error)) from error
-        self._engine = engine
+
+    def __del__(self) -> None:
+        """The collector finds cycles on whatever thread it runs; the engine must not be dropped there."""
+        if hasattr(self, "_engine") and _HOME.returned is not self._returned:
+            self._returned.append(self._engine)
 
     def evaluate(self, document: str, rule: str = ENTRYPOINT) -> bytes:
         """The rule's value for the input ``document``, both as JSON; ``"<undefined>"`` when it has none.
