@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -105,9 +105,15 @@ class Running:
         return status
 
 
-def start(data: Path, *options: str, models: Path | None = None, policies: Path | None = None) -> Running:
+def start(
+    data: Path,
+    *options: str,
+    models: Path | None = None,
+    policies: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Running:
     """A gateway that is ready. Raises: AssertionError with its log if it does not become so."""
-    running = launch(data, *options, models=models, policies=policies)
+    running = launch(data, *options, models=models, policies=policies, environ=environ)
     found = READY.search(_first_line(running, START_S))
     if found is None:
         running.stop(signal.SIGKILL)
@@ -124,15 +130,26 @@ def _first_line(running: Running, seconds: float) -> str:
     return stdout.readline() if ready else ""
 
 
-def launch(data: Path, *options: str, models: Path | None = None, policies: Path | None = None) -> Running:
-    """A gateway that was just started."""
+def launch(
+    data: Path,
+    *options: str,
+    models: Path | None = None,
+    policies: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Running:
+    """A gateway that was just started; ``environ`` is added to a clean environment."""
     data.mkdir(parents=True, exist_ok=True)
     log = data.parent / f"{data.name}.log"
     words = ["serve", "--models", str(models or ROOT / "examples/models"), "--data", str(data)]
     words += ["--policies", str(policies or ROOT / "policies"), *_ports(options), *options]
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*COMMAND, *words], stdout=subprocess.PIPE, stderr=file, text=True, env=clean(), start_new_session=True
+            [*COMMAND, *words],
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            env=clean() | dict(environ or {}),
+            start_new_session=True,
         )
     return Running(process, data, log)
 
