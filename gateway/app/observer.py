@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import os
 import platform
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from gateway import __version__
@@ -13,13 +16,24 @@ from gateway.app.chronicle import Chronicle
 from gateway.app.clocks import clock_ns, clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
+from gateway.app.policies import reading
+from gateway.app.shadow import ShadowRollout
+from gateway.app.shadow_follower import ShadowFollower
 from gateway.config import Config
 from gateway.config.keys import keys
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.follower import follow
 from gateway.ledger.keeper import Keeper
-from gateway.observer.observer import Observer
+from gateway.ledger.vault import FileKeys, Vault
+from gateway.observer.observer import POLL_S, Observer, wait
+from gateway.observer.openmetrics import Family
 from gateway.observer.sampling import Policy
 from gateway.observer.settings import Settings
+
+_log = logging.getLogger("gateway.observer")
+
+LAST_S = 3.0
+"""What a shadow gets for the last records when the gateway stops."""
 
 
 async def observe(child: Child, config: Config) -> None:
@@ -30,8 +44,17 @@ async def observe(child: Child, config: Config) -> None:
     data = DataDir(config.data)
     async with contextlib.AsyncExitStack() as stack:
         keeper = await _keeper(stack, data)
-        observer = _observer(config, data, child.brief.workers, keeper)
+        shadow, rollout = _shadow(config, data, keeper)
+        stack.callback(rollout.close)
+        observer = _observer(config, data, child.brief.workers, keeper, lambda: tuple(shadow.families()))
         await child.listen(_nothing_to_reload)
+        stack.push_async_callback(
+            _settled,
+            asyncio.gather(
+                follow(data.ledger, [shadow], stop=child.stop, poll_s=POLL_S),
+                _each(config.policy.poll_s, child.stop, rollout.step),
+            ),
+        )
         try:
             await observer.run(child.stop, lambda port: child.report(Status(ready_port=port)))
         except OSError as error:
@@ -51,7 +74,25 @@ async def _keeper(stack: contextlib.AsyncExitStack, data: DataDir) -> Keeper:
     return keeper
 
 
-def _observer(config: Config, data: DataDir, workers: int, keeper: Keeper) -> Observer:
+def _shadow(config: Config, data: DataDir, keeper: Keeper) -> tuple[ShadowFollower, ShadowRollout]:
+    """What a candidate bundle would decide, if one is configured. Raises: StartupError."""
+    vault = Vault(FileKeys(data.root / "keys" / "payload"))
+    follower = ShadowFollower(data.ledger, vault, data.observer, share=config.policy.shadow_share)
+    rollout = ShadowRollout(
+        config.policy.shadow,
+        follower,
+        keeper,
+        folder=data.observer,
+        read=reading(config.policy.signers),
+        clock_us=clock_us,
+    )
+    rollout.open()
+    return follower, rollout
+
+
+def _observer(
+    config: Config, data: DataDir, workers: int, keeper: Keeper, families: Callable[[], Sequence[Family]]
+) -> Observer:
     settings = Settings(
         host=config.admin.host,
         port=config.admin.port,
@@ -87,6 +128,7 @@ def _observer(config: Config, data: DataDir, workers: int, keeper: Keeper) -> Ob
             environ=os.environ,
             steps=(keeper.step, chronicle.step),
             alarms=lambda: keeper.alarms,
+            families=families,
         )
     except ValueError as error:
         raise StartupError(f"telemetry: {error}") from error
@@ -110,3 +152,20 @@ def _value(config: Config, path: tuple[str, ...]) -> object:
 
 async def _nothing_to_reload() -> None:
     return
+
+
+async def _each(seconds: float, stop: asyncio.Event, step: Callable[[], Awaitable[None]]) -> None:
+    """Step until ``stop`` is set. A step that fails is logged and the next one is tried."""
+    while not stop.is_set():
+        try:
+            await step()
+        except Exception:  # noqa: BLE001  # whatever it is, the next step may do better
+            _log.exception("observer.step_failed")
+        await wait(stop, seconds)
+
+
+async def _settled(background: asyncio.Future[tuple[None, None]]) -> None:
+    """Give what follows the ledger a moment for what is left."""
+    await asyncio.wait({background}, timeout=LAST_S)
+    background.cancel()
+    await asyncio.gather(background, return_exceptions=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import ssl
+from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from gateway import __version__
@@ -62,6 +63,18 @@ def gateway_facts(config: Config) -> Gateway:
     return Gateway(instance=config.instance, region=config.region, env=config.environment, version=__version__)
 
 
+def reading(signers: Path | None) -> Callable[[Path], Bundle]:
+    """Reads and vets a bundle, which one of ``signers`` must have signed if there are any.
+
+    The function raises PolicyInvalid, for a file of signers that cannot be used too.
+    """
+
+    def read(path: Path) -> Bundle:
+        return vetted(path, trust=read_trust(signers) if signers is not None else None)
+
+    return read
+
+
 class Embedded:
     """Policies decided in process, from files; a change is checked, tested, tried and swapped in whole.
 
@@ -78,8 +91,7 @@ class Embedded:
     def open(self) -> None:
         """Read and vet the policy. Raises: StartupError with every finding; no gateway runs without a policy."""
         try:
-            signers = self._config.policy.signers
-            read = functools.partial(vetted, trust=read_trust(signers) if signers is not None else None)
+            read = reading(self._config.policy.signers)
             pinned = self._revisions.pinned()
             bundle = self._revisions.load(pinned) if pinned else read(self._path)
             exceptions = self._exceptions()

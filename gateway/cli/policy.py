@@ -12,6 +12,7 @@ from gateway.cli.policy_explain import explain_command
 from gateway.cli.policy_options import DEFAULT, Directory, Json, read
 from gateway.cli.policy_replay import replay_command
 from gateway.cli.policy_revisions import diff_command, history_command, release_command, rollback_command
+from gateway.cli.policy_shadow import shadow_command
 from gateway.policy.builtins import portable
 from gateway.policy.canaries import FILE, failures, parse
 from gateway.policy.findings import PolicyInvalid
@@ -27,6 +28,7 @@ app.command("test", epilog="Example: gateway policy test policies --min-coverage
 app.command("replay", epilog="Example: gateway policy replay --data data --candidate policies-next --since 7d")(
     replay_command
 )
+app.command("shadow", epilog="Example: gateway policy shadow --data data")(shadow_command)
 app.command("explain", epilog="Example: gateway policy explain gw.0/42 --data data")(explain_command)
 app.command("history", epilog="Example: gateway policy history --data data")(history_command)
 app.command("diff", epilog="Example: gateway policy diff 00ab49d2e5e5 policies")(diff_command)

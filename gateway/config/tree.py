@@ -129,6 +129,10 @@ class Policy(Section):
     """How often the policy directory is looked at for changes."""
     exceptions: Path | None = None
     """File (JSON) of dated exceptions whose denials only warn; followed like the policies (embedded engine)."""
+    shadow: Path | None = None
+    """Candidate bundle that decides recorded calls again, off the request path, and changes nothing; followed."""
+    shadow_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the decisions that the candidate is asked about."""
     signers: Path | None = None
     """File (JSON) of the keys one of which must have signed the bundle; without it, none (embedded engine)."""
 

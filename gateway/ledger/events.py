@@ -49,6 +49,8 @@ GOVERNANCE_KINDS = frozenset(
         "recalled",
         "policy_loaded",
         "policy_refused",
+        "policy_shadow_started",
+        "policy_shadow_ended",
         "config_changed",
         "key",
         "keys_created",

@@ -22,6 +22,9 @@ from gateway.types import Decision
 Mode: TypeAlias = Literal["enforce", "warn"]
 _OF_GATEKEEPER: dict[str, Mode] = {"deny": "enforce", "dryrun": "warn"}
 
+BREAK_GLASS = "break_glass"
+"""The code beside a denial's own that says: a grant of emergency access served it."""
+
 FIXED = frozenset(
     {
         "policy_undefined",
@@ -31,6 +34,7 @@ FIXED = frozenset(
         "obligation_conflict",
         "contradictory_decision",
         "cache_mismatch",
+        BREAK_GLASS,
     }
 )
 """Denials that the gateway states itself: nothing was decided, so nothing can be excused."""

@@ -19,6 +19,8 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.comparison import ChangeKind, compare
 from gateway.policy.input import encode
 from gateway.policy.interpreter import Interpreter
+from gateway.policy.modes import BREAK_GLASS
+from gateway.policy.reads import Reads
 from gateway.policy.verdict import Verdict, failed, read
 
 Kept: TypeAlias = bytes | str
@@ -82,7 +84,7 @@ def replay(records: Iterable[tuple[Record, Kept]], candidate: Bundle) -> ReplayR
         report.records += 1
         answer = known.get(kept)
         if answer is None:
-            answer = known[kept] = _decide(engine, candidate, kept)
+            answer = known[kept] = decide_again(engine, candidate.reads, kept)
         if isinstance(answer, str):
             report.skipped[answer] += 1
             continue
@@ -100,8 +102,8 @@ def replay(records: Iterable[tuple[Record, Kept]], candidate: Bundle) -> ReplayR
     return report
 
 
-def _decide(engine: Interpreter, candidate: Bundle, kept: Kept) -> Verdict | str:
-    """The candidate's verdict, or why there is none."""
+def decide_again(engine: Interpreter, reads: Reads | None, kept: Kept) -> Verdict | str:
+    """The verdict of a candidate that reads ``reads``, or why there is none."""
     if isinstance(kept, str):
         return kept
     try:
@@ -110,7 +112,7 @@ def _decide(engine: Interpreter, candidate: Bundle, kept: Kept) -> Verdict | str
         return "input not readable"
     if document.get("v", 1) != 1:
         return f"input of schema version {document['v']}"
-    missing = next(slices.lacks(document, candidate.reads), None)
+    missing = next(slices.lacks(document, reads), None)
     if missing is not None:
         return f"candidate reads {missing}, which the record lacks"
     try:
@@ -124,7 +126,7 @@ def _decide(engine: Interpreter, candidate: Bundle, kept: Kept) -> Verdict | str
 def changed(record: Record, verdict: Verdict) -> Changed | None:
     """How ``verdict`` differs from the recorded decision; None when it does not."""
     warnings = {reason.code for reason in verdict.reasons if reason.severity == "warn"}
-    codes = set(record.reasons) - warnings  # a record does not tell the two apart
+    codes = set(record.reasons) - warnings - {BREAK_GLASS}  # a record does not tell the two apart
     change = compare(record.allow, codes, record.obligations, verdict)
     if change is None:
         return None

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +9,12 @@ import pytest
 
 from gateway.errors import PermissionDenied
 from gateway.policy.bundle import Bundle
-from gateway.policy.files import Files
 from gateway.policy.findings import PolicyInvalid
 from gateway.policy.modes import FIXED, ModedPoint, ModeEntry, read_entries
 from gateway.policy.obligations import merge
 from gateway.policy.pdp import Query, enforce
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.schema import Gateway
-from gateway.policy.shadow import Shadow
 
 MakeQuery = Callable[..., Query]
 NOW_US = 1_795_000_000_000_000
@@ -116,60 +113,3 @@ async def test_other_exceptions_hold_from_the_next_query_on(point: EmbeddedPoint
     assert (await moded.decide(query)).effect == "enforced"
     moded.replace([entry()])
     assert (await moded.decide(query)).effect == "warned"
-
-
-def changed(shipped: Bundle, old: str, new: str) -> Bundle:
-    assert old in shipped.data
-    files = Files(modules=dict(shipped.modules), data=msgspec.json.decode(shipped.data.replace(old, new)))
-    return Bundle.linted(files)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-async def test_a_shadow_counts_what_would_change(point: EmbeddedPoint, shipped: Bundle, make_query: MakeQuery) -> None:
-    candidate = changed(shipped, '"max_batch":32', '"max_batch":4')
-    shadow = Shadow(point, candidate, gateway=Gateway())
-    await shadow.open()
-    try:
-        first = await shadow.decide(make_query())
-        await shadow.decide(make_query(shapes=((2, 10),)))
-        await shadow.decide(make_query(tenant="guest"))
-        assert first.allow is True
-        assert shadow.revision == point.revision
-        await until(lambda: shadow.report.compared == 3)
-    finally:
-        await shadow.close()
-    assert dict(shadow.report.changes) == {"allow_to_deny": 1}
-    assert [(e.id, e.kind, e.checks) for e in shadow.report.examples] == [(first.id, "allow_to_deny", ("batch",))]
-    assert shadow.report.coverage == 1.0
-
-
-async def test_a_shadow_that_dies_changes_no_answer(
-    point: EmbeddedPoint, shipped: Bundle, make_query: MakeQuery
-) -> None:
-    broken = Bundle(modules={"p.rego": "package x\n\ny if {"}, data="{}", digest="0" * 64)
-    shadow = Shadow(point, broken, gateway=Gateway(), queue=5)
-    await shadow.open()
-    try:
-        for _ in range(200):
-            assert (await shadow.decide(make_query())).allow is True
-            await asyncio.sleep(0)
-        assert shadow._process is not None
-        await shadow._process.wait()
-        for _ in range(200):
-            assert (await shadow.decide(make_query())).allow is True
-    finally:
-        await shadow.close()
-    assert shadow.report.compared == 0
-    assert shadow.report.seen == 400
-    assert shadow.report.dropped > 0
-
-
-async def test_sampling_nothing_sends_nothing(point: EmbeddedPoint, shipped: Bundle, make_query: MakeQuery) -> None:
-    shadow = Shadow(point, shipped, gateway=Gateway(), share=0.0)
-    assert (await shadow.decide(make_query())).allow is True
-    assert (shadow.report.seen, shadow.report.dropped, shadow.report.coverage) == (1, 0, 0.0)
