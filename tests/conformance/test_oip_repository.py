@@ -150,7 +150,9 @@ def test_statistics_are_summed_over_workers_and_survive_one(tmp_path):
         for _ in range(12):
             infer(two, headers, "id_FP64", "FP64")
         assert eventually(lambda: counts(two, headers) == 12), counts(two, headers)
-        two.child("gateway: worker 0").kill()
+        killed = two.child("gateway: worker 0")
+        killed.kill()
+        killed.wait(10)  # until then its socket may still take a connection, and drop it
         assert eventually(lambda: counts(two, headers) == 12)
         infer(two, headers, "id_FP64", "FP64")
         assert eventually(lambda: counts(two, headers) == 13)
