@@ -207,10 +207,10 @@ def traces(data: DataDir) -> TraceSettings:
     return settings
 
 
-def transport(config: Config) -> Transport:
+def transport(config: Config, tls: ServerTls | None) -> Transport:
     """How bytes arrive and leave."""
     kind = H2Transport if config.server.transport == "h2" else GrpcioTransport
-    return kind(limits(config.limits), tls(config.tls))
+    return kind(limits(config.limits), tls)
 
 
 def limits(keys: LimitKeys) -> Limits:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gateway.app.assembly import Parts
+from gateway.app.certificates import Certificates
 from gateway.app.clocks import clock_us
 from gateway.observer.state import LedgerState, ModelState, WorkerState
 
@@ -15,8 +16,11 @@ EVERY_S = 0.5
 class Reporter:
     """Writes one worker's state file twice a second. ``ready`` is also what the worker itself answers."""
 
-    def __init__(self, have: Parts, index: int, *, clock: Callable[[], int] = clock_us) -> None:
+    def __init__(
+        self, have: Parts, index: int, *, certificates: Certificates, clock: Callable[[], int] = clock_us
+    ) -> None:
         self._have = have
+        self._certificates = certificates
         self._folder = have.data.state
         self._index = index
         self._clock = clock
@@ -26,7 +30,7 @@ class Reporter:
     @property
     def ready(self) -> bool:
         """Whether a call sent here now would be served: not leaving, the ledger takes records, policy decides."""
-        return not self._leaving and not self._have.ledger.fault and self._have.policies.ready
+        return not self._reason()
 
     def _reason(self) -> str:
         if self._leaving:
@@ -43,23 +47,33 @@ class Reporter:
         self.state().write(self._folder)
 
     def state(self) -> WorkerState:
-        """The state as it is now."""
-        fault = self._have.ledger.fault
+        """The state as it is now. Raises: OSError when a certificate was never readable."""
+        fault, reason = self._have.ledger.fault, self._reason()
         return WorkerState(
             worker=self._index,
             pid=os.getpid(),
             started_us=self._started_us,
             time_us=self._clock(),
-            ready=self.ready,
-            reason="shutting down"
-            if self._leaving
-            else fault or ("" if self._have.policies.ready else "no policy decides"),
-            models=tuple(
-                ModelState(name=s.name, version=s.version, state=s.state, reason=s.reason, digest=s.digest)
-                for s in self._have.models.manager.index()
-            ),
+            ready=not reason,
+            reason=reason,
+            models=tuple(self._models()),
             policy=self._have.policies.state(),
             ledger=LedgerState(ok=not fault, error=fault, shard=self._have.ledger.shard),
             inflight=self._have.admission.inflight,
-            started=self._have.admission.admitted,
+            certificates=self._certificates.expiries(),
         )
+
+    def _models(self) -> Sequence[ModelState]:
+        manager = self._have.models.manager
+        waiting = manager.waiting()
+        return [
+            ModelState(
+                name=row.name,
+                version=row.version,
+                state=row.state,
+                reason=row.reason,
+                digest=row.digest,
+                waiting=waiting.get((row.name, row.version), 0),
+            )
+            for row in manager.index()
+        ]

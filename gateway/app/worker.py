@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.app import assembly, parts
 from gateway.app.assembly import Parts
+from gateway.app.certificates import Certificates
 from gateway.app.child import Child, Status
 from gateway.app.clocks import clock_ns, clock_us
 from gateway.app.data import DataDir
@@ -44,8 +45,9 @@ async def work(child: Child, config: Config) -> None:
     async with contextlib.AsyncExitStack() as stack:
         have = await open_parts(stack, config, child.brief.index, child.brief.workers)
         recorder = assembly.recorder(have)
-        reporter = Reporter(have, child.brief.index)
-        transport = parts.transport(config)
+        tls = parts.tls(config.tls)
+        reporter = Reporter(have, child.brief.index, certificates=Certificates(tls))
+        transport = parts.transport(config, tls)
         port = await _listen(transport, child, config, assembly.table(have, recorder, lambda: reporter.ready))
         await child.listen(lambda: _reload(have))
         background = asyncio.gather(

@@ -7,6 +7,7 @@ import sqlite3
 import msgspec
 
 from gateway.ledger.record import Record
+from gateway.observer.beats import KINDS
 from gateway.observer.metrics import Metrics, Snapshot
 from gateway.observer.usage import Key, Sums, Usage
 
@@ -28,9 +29,11 @@ class MetricsFold:
         state: Snapshot = _snapshot.decode(row[0]) if row else {}
         self._metrics.load(state)
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: Record, leaf: bytes) -> None:
         """Fold one record."""
         self._metrics.apply(record)
+        if record.kind in KINDS:
+            self._metrics.beats.apply(leaf)
 
     def write(self, db: sqlite3.Connection) -> None:
         """Replace the snapshot."""
@@ -59,7 +62,7 @@ class UsageFold:
         """Forget what was not stored: it will be read again."""
         self._fresh = Usage()
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: Record, leaf: bytes) -> None:
         """Fold one record."""
         self._fresh.apply(record)
 

@@ -30,8 +30,8 @@ class Fold(Protocol):
         """Take over what the database holds."""
         ...
 
-    def apply(self, record: Record) -> None:
-        """Fold one record."""
+    def apply(self, record: Record, leaf: bytes) -> None:
+        """Fold one record; ``leaf`` is what it was decoded from."""
         ...
 
     def write(self, db: sqlite3.Connection) -> None:
@@ -86,9 +86,9 @@ class FoldFollower:
         """Fold ``batch``; commit if the last one is a second ago."""
         with self.lock:
             start = self.position(shard)
-            for seq, record in records(shard, batch):
+            for seq, leaf in batch:
                 if seq >= start:
-                    self._fold.apply(record)
+                    self._fold.apply(record_of(shard, seq, leaf), leaf)
             self._next[shard] = max(start, batch[-1][0] + 1)
             self._dirty = True
         if self._clock_ns() - self._committed_ns >= COMMIT_NS:
@@ -114,13 +114,18 @@ class FoldFollower:
             self._projection = None
 
 
+def record_of(shard: str, seq: int, leaf: bytes) -> Record:
+    """The record in ``leaf``; one of kind ``UNREADABLE`` if it cannot be decoded."""
+    try:
+        return decode(leaf)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Record(shard=shard, seq=seq, kind=UNREADABLE)
+
+
 def records(shard: str, batch: Batch) -> Iterator[tuple[int, Record]]:
-    """The records in ``batch``; a leaf that cannot be decoded becomes one of kind ``UNREADABLE``."""
+    """``record_of`` of each leaf in ``batch``, with its number."""
     for seq, leaf in batch:
-        try:
-            yield seq, decode(leaf)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            yield seq, Record(shard=shard, seq=seq, kind=UNREADABLE)
+        yield seq, record_of(shard, seq, leaf)
 
 
 def open_projection(path: Path, tables: str, version: int) -> Projection:

@@ -1,50 +1,18 @@
-"""What stands in no record: gauges made for one scrape, and counters of what workers refused without a record."""
+"""What stands in no record: gauges made for one scrape."""
 
 from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from gateway.observer.cells import Counter
+from gateway.observer.cells import Counter, Labels
 from gateway.observer.exporters import Exporter
 from gateway.observer.openmetrics import Family, Gauge
 from gateway.observer.state import WorkerState
 
+MODEL = ("model", "version")
 BUILD = ("version", "python")
 """What of a version is a label; a process id would make a new series at every start."""
-
-
-class WorkerCounters:
-    """Sums workers' own counters over their restarts: what a run of a worker had counted when it was last heard of
-    stays counted, so the sums never fall."""
-
-    def __init__(self) -> None:
-        self._runs: dict[tuple[int, int, int], WorkerState] = {}
-        self._base_started = 0
-        self._base_shed: Tally[str] = Tally()
-
-    def see(self, states: Sequence[WorkerState]) -> None:
-        """Take in the newest state of each worker."""
-        for state in states:
-            self._runs[state.worker, state.pid, state.started_us] = state
-        current = {(s.worker, s.pid, s.started_us) for s in states}
-        for run in self._runs.keys() - current:
-            ended = self._runs.pop(run)
-            self._base_started += ended.started
-            self._base_shed.update(ended.shed)
-
-    def families(self) -> Iterator[Counter]:
-        """The sums."""
-        started = Counter("gateway_started_calls", "Calls that workers began, recorded or not.")
-        started.add((), self._base_started + sum(state.started for state in self._runs.values()))
-        yield started
-        total = Tally(self._base_shed)
-        for state in self._runs.values():
-            total.update(state.shed)
-        shed = Counter("gateway_shed", "Calls refused without a record.", ("reason",))
-        for reason, count in total.items():
-            shed.add((reason,), count)
-        yield shed
 
 
 def worker_gauges(states: Sequence[WorkerState], now_us: int) -> Iterator[Family]:
@@ -56,8 +24,13 @@ def worker_gauges(states: Sequence[WorkerState], now_us: int) -> Iterator[Family
         labels=("worker",),
         cells={(str(s.worker),): int(s.ready and not s.stale(now_us)) for s in states},
     )
-    yield _sum("gateway_inflight", "Calls in flight.", (s.inflight for s in live))
-    yield _sum("gateway_queue_depth", "Calls waiting for a batch.", (s.queue_depth for s in live))
+    yield Gauge(name="gateway_inflight", help="Calls in flight.", cells={(): sum(s.inflight for s in live)})
+    yield Gauge(
+        name="gateway_queue_depth",
+        help="Calls that wait for a model's run.",
+        labels=MODEL,
+        cells=waiting(live),
+    )
     loaded: Tally[tuple[str, ...]] = Tally(
         (m.name, m.version, m.digest) for s in live for m in s.models if m.state == "READY"
     )
@@ -104,8 +77,14 @@ def _policy_times(live: Sequence[WorkerState]) -> Iterator[Gauge]:
     )
 
 
-def _sum(name: str, help: str, values: Iterator[int]) -> Gauge:
-    return Gauge(name=name, help=help, cells={(): sum(values)})
+def waiting(live: Sequence[WorkerState]) -> Mapping[Labels, int]:
+    """Calls that wait, by model and version."""
+    calls: Tally[Labels] = Tally()
+    for state in live:
+        for model in state.models:
+            if model.state == "READY":
+                calls[model.name, model.version] += model.waiting
+    return calls
 
 
 def observer_gauges(

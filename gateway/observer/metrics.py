@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from gateway.ledger.record import PHASES, Record
+from gateway.observer.beats import Beats
 from gateway.observer.cells import (
     LATENCY_US,
     OTHER,
@@ -79,6 +80,7 @@ class Metrics:
         self.expired = Counter("gateway_deadline_exceeded", "Calls whose deadline passed.", ("phase",))
         self.shed = Counter("gateway_recorded_shed", "Recorded calls that were refused for load or rate.", ("reason",))
         self.records = Counter("gateway_ledger_records", "Records in the ledger's shards.", ("shard", "kind"))
+        self.beats = Beats()
         self.triton = TritonAliases()
         self._with_triton = triton
         self._models, self._versions = Bounded(500), Bounded(1000)
@@ -94,6 +96,7 @@ class Metrics:
         for value in vars(self).values():
             if isinstance(value, Counter | Histogram):
                 yield value
+        yield from self.beats.families()
 
     def _kept(self) -> Iterator[Counter | Histogram]:
         yield from self.families()
@@ -186,6 +189,7 @@ class Metrics:
         for name, bounded in self._bounds():
             state[name] = [((value,), []) for value in bounded.dump()]
         state["since_us"] = [((), [self.since_us])]
+        state["beats"] = self.beats.dump()
         return state
 
     def load(self, state: Snapshot) -> None:
@@ -195,6 +199,7 @@ class Metrics:
             family.load(state.get(family.name, []))
         for name, bounded in self._bounds():
             bounded.load(key[0] for key, _ in state.get(name, []))
+        self.beats.load(state.get("beats", []))
         self.since_us = next((values[0] for _, values in state.get("since_us", [])), 0)
 
 

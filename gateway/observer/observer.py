@@ -148,7 +148,6 @@ class Observer:
         """Each second, and once more after ``stop``."""
         while True:
             last = stop.is_set()
-            self.page.see()
             for step in (self._counting.commit, self._usage.commit, *self._steps):
                 try:
                     result = step()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gateway.observer import state
 from gateway.observer.cells import Counter, Histogram
 from gateway.observer.exporters import Exporter
-from gateway.observer.gauges import WorkerCounters, chain_gauge, delivery_counters, observer_gauges, worker_gauges
+from gateway.observer.gauges import chain_gauge, delivery_counters, observer_gauges, waiting, worker_gauges
 from gateway.observer.lag import Lookout, Positioned
 from gateway.observer.metrics import Metrics
 from gateway.observer.openmetrics import Family, render
@@ -44,14 +44,7 @@ class Page:
         self._clock_us = clock_us
         self._alarms = alarms
         self._families = families
-        self._workers = WorkerCounters()
         self._start_us = clock_us()
-
-    def see(self) -> list[state.WorkerState]:
-        """The workers' states now, noted for the counters that outlive a worker."""
-        states = state.read(self._folder)
-        self._workers.see(states)
-        return states
 
     def readiness(self) -> Readiness:
         """Judge the gateway as it is now."""
@@ -77,19 +70,22 @@ class Page:
             return copies, self._metrics.since_us
 
     def _gather(self) -> list[Family]:
-        states = self.see()
+        states, now_us = state.read(self._folder), self._clock_us()
         sizes = self._lookout.sizes()
         version, start_us = self._settings.version, self._start_us
         return [
             *self._metrics.families(),
-            *(self._metrics.triton.families() if self._settings.triton else ()),
-            *self._workers.families(),
-            *worker_gauges(states, self._clock_us()),
+            *(self._triton(states, now_us) if self._settings.triton else ()),
+            *worker_gauges(states, now_us),
             *observer_gauges(sizes=sizes, lags_us=self._lags_us(), version=version, start_us=start_us),
             *chain_gauge(sizes, self._alarms),
             *delivery_counters(self._exporters),
             *self._families(),
         ]
+
+    def _triton(self, states: Sequence[state.WorkerState], now_us: int) -> Iterator[Family]:
+        yield from self._metrics.triton.families()
+        yield from self._metrics.triton.pending(waiting([each for each in states if not each.stale(now_us)]))
 
     def _lags_us(self) -> dict[str, int]:
         lags: dict[str, int] = {}

@@ -16,13 +16,15 @@ STALE_US = 5_000_000
 
 
 class ModelState(msgspec.Struct, frozen=True, kw_only=True):
-    """One model version in a worker. ``state`` is the manager's word; "READY" means that it serves."""
+    """One model version in a worker. ``state`` is the manager's word; "READY" means that it serves. ``waiting`` is how
+    many calls wait for it to run."""
 
     name: str
     version: str
     state: str
     reason: str = ""
     digest: str = ""
+    waiting: int = 0
 
 
 class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +45,9 @@ class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker at ``time_us``. Counters (``started``, ``shed``) run from the worker's start; times are wall clock.
+    """One worker at ``time_us``, as gauges: what is counted stands in the ledger. Times are wall clock.
 
-    ``pid`` and ``started_us`` together name one run of the worker, so that its counters can be told from those of
-    the process that follows it. ``shed`` counts what was refused without a record, by reason. ``certificates``
-    maps a subject to its expiry in seconds since 1970.
+    ``certificates`` maps a subject to its expiry in seconds since 1970.
     """
 
     worker: int
@@ -59,9 +59,6 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyState = PolicyState()
     ledger: LedgerState = LedgerState()
     inflight: int = 0
-    queue_depth: int = 0
-    started: int = 0
-    shed: Mapping[str, int] = {}
     certificates: Mapping[str, int] = {}
     reason: str = ""  # why it is not ready
 

@@ -7,7 +7,7 @@ https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/use
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gateway.ledger.record import Record
 from gateway.observer.cells import Counter, Labels
@@ -49,6 +49,11 @@ class TritonAliases:
         spent["compute_input"].add(model, 0)  # inputs are views: nothing is copied
         spent["compute_infer"].add(model, max(0, inferred - queued))
         spent["compute_output"].add(model, max(0, ph.get("record", inferred) - inferred))
+
+    def pending(self, waiting: Mapping[Labels, int]) -> Iterator[Gauge]:
+        """The calls that wait, by model and version."""
+        text = "Requests that wait for a run."
+        yield Gauge(name="nv_inference_pending_request_count", help=text, labels=_MODEL, cells=waiting)
 
     def counters(self) -> Iterator[Counter]:
         """The cells, for snapshots."""

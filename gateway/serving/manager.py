@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Executor
 
 from gateway.serving.lease import Lease, Slot
@@ -117,6 +118,13 @@ class Manager:
         """What every version that is ready counted in this process since it was loaded."""
         slots = [slot for slot in self._roster.loaded() if slot.state is State.READY]
         return [slot.loaded().statistics(now_ns=now_ns, now_ms=now_ms) for slot in slots]
+
+    def waiting(self) -> Mapping[tuple[str, str], int]:
+        """Calls that wait for a run, by name and version."""
+        calls: Counter[tuple[str, str]] = Counter()
+        for slot in self._roster.loaded():
+            calls[slot.id.name, slot.id.version] += slot.loaded().waiting()
+        return calls
 
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` after every change of state, on the event loop."""

@@ -107,6 +107,10 @@ class ModelServable:
         """What was counted since the version was loaded; ``now_ns`` is monotonic, ``now_ms`` since 1970."""
         return self._statistics.snapshot(self.id.name, self.id.version, now_ns=now_ns, now_ms=now_ms)
 
+    def waiting(self) -> int:
+        """Calls that wait for the end of the turn or for a batch."""
+        return len(self._turn) + len(self._batcher)
+
     def close(self) -> None:
         """Free the model."""
         self._model.close()

@@ -93,6 +93,10 @@ class Servable(Protocol):
         """What was counted since the version was loaded; ``now_ns`` is monotonic, ``now_ms`` since 1970."""
         ...
 
+    def waiting(self) -> int:
+        """Calls that wait for a run at this moment."""
+        ...
+
     def close(self) -> None:
         """Free the model. Only called when no lease is out."""
         ...

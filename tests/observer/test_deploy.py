@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from gateway.config import load
-from gateway.observer.gauges import WorkerCounters, chain_gauge, delivery_counters, observer_gauges, worker_gauges
+from gateway.observer.gauges import chain_gauge, delivery_counters, observer_gauges, worker_gauges
 from gateway.observer.metrics import Metrics
 from gateway.observer.openmetrics import Gauge
 from gateway.observer.state import WorkerState
@@ -27,7 +27,6 @@ def metric_names() -> set[str]:
     names: set[str] = set()
     families = [
         *Metrics().families(),
-        *WorkerCounters().families(),
         *worker_gauges([STATE], 1),
         *observer_gauges(sizes={}, lags_us={}, version={}, start_us=1),
         *chain_gauge({}, dict),

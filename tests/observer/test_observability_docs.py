@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.config.tree import Telemetry
 from gateway.observer.cells import Counter
-from gateway.observer.gauges import WorkerCounters, chain_gauge, delivery_counters, observer_gauges, worker_gauges
+from gateway.observer.gauges import chain_gauge, delivery_counters, observer_gauges, worker_gauges
 from gateway.observer.metrics import Metrics
 from gateway.observer.openmetrics import Gauge
 from gateway.observer.sampling import RULES, Policy, Sampler
@@ -27,7 +27,6 @@ def test_every_family_is_documented_under_the_name_that_a_query_uses() -> None:
     state = WorkerState(worker=0, pid=1, started_us=1, time_us=1, ready=True)
     families = [
         *Metrics().families(),
-        *WorkerCounters().families(),
         *worker_gauges([state], 1),
         *observer_gauges(sizes={}, lags_us={}, version={}, start_us=1),
         *chain_gauge({}, dict),

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
-from urllib.request import urlopen
 
 import pytest
+from observer.prometheus_server import HOW, Prometheus
 
 from gateway.observer.observer import Observer
 from gateway.observer.settings import Settings
 from gateway.observer.state import LedgerState, ModelState, PolicyState, WorkerState
 
-HOW = "apt-get install prometheus (Debian) brings prometheus and promtool"
 HOSTILE = 'quote " backslash \\ newline \n tab \t {x="y"} \u2028 é'
 
 
@@ -45,8 +41,6 @@ def filled(shards, record, denied, clock) -> Observer:
         models=(ModelState(name="credit", version="3", state="READY", digest="sha256:ab"),),
         policy=PolicyState(revision="r7", digest="sha256:cd", activated_us=clock.now_us),
         ledger=LedgerState(shard="gw.0"),
-        started=6,
-        shed={"overloaded": 1},
         certificates={"CN=gateway": 1_900_000_000},
     ).write(data / "state")
     settings = Settings(port=0, version={"version": "1.2.3"}, triton=True)
@@ -93,54 +87,6 @@ async def test_triton_names_are_there_when_asked_and_parse(shards, record, denie
     found = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert found.returncode in (0, 3)  # 3: parsed, but the names break the rules, as Triton's do
     assert b"error while linting" not in found.stderr
-
-
-class Prometheus:
-    """A real server that scrapes one target five times a second."""
-
-    def __init__(self, program: str, folder: Path, target: int) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        config = folder / "prometheus.yml"
-        config.write_text(
-            "scrape_configs: [{job_name: gateway, scrape_interval: 200ms, scrape_timeout: 200ms, "
-            f"static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
-        )
-        self._log = (folder / "prometheus.log").open("wb")
-        self._process = subprocess.Popen(
-            [
-                program,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={folder / 'tsdb'}",
-                f"--web.listen-address=127.0.0.1:{self.port}",
-                "--enable-feature=exemplar-storage",
-            ],
-            stdout=self._log,
-            stderr=self._log,
-        )
-
-    def get(self, path: str) -> list[dict[str, Any]]:
-        with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=5) as answer:
-            data = json.load(answer)["data"]
-        return list(data["result"] if isinstance(data, dict) else data)
-
-    def until(self, path: str, seconds: float = 20.0) -> list[dict[str, Any]]:
-        """The first answer that is not empty."""
-        give_up = time.monotonic() + seconds
-        while time.monotonic() < give_up:
-            try:
-                if found := self.get(path):
-                    return found
-            except OSError:
-                pass
-            time.sleep(0.1)
-        raise AssertionError(f"nothing came for {path}")
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-        self._log.close()
 
 
 @pytest.fixture

@@ -33,6 +33,9 @@ class FakeServable:
     def statistics(self, *, now_ns: int, now_ms: int) -> ModelStatistics:
         return ModelStatistics(name=self.id.name, version=self.id.version)
 
+    def waiting(self) -> int:
+        return 0
+
     def close(self) -> None:
         assert not self.closed
         self.closed = True
