@@ -150,12 +150,20 @@ def test_statistics_are_summed_over_workers_and_survive_one(tmp_path):
         for _ in range(12):
             infer(two, headers, "id_FP64", "FP64")
         assert eventually(lambda: counts(two, headers) == 12), counts(two, headers)
+        assert eventually(lambda: published(two) == 12), published(two)
         killed = two.child("gateway: worker 0")
         killed.kill()
         killed.wait(10)  # until then its socket may still take a connection, and drop it
         assert eventually(lambda: counts(two, headers) == 12)
         infer(two, headers, "id_FP64", "FP64")
         assert eventually(lambda: counts(two, headers) == 13)
+
+
+def published(gateway: Running) -> int:
+    """Successful calls of id_FP64 that the workers have told each other of."""
+    told = [json.loads(path.read_bytes()) for path in (gateway.data / "state").glob("statistics.*")]
+    rows = [row for worker in told for row in worker["rows"] if row["name"] == "id_FP64"]
+    return sum(row["success"]["count"] for row in rows)
 
 
 def counts(gateway: Running, headers: dict[str, str]) -> int:
