@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the pinned tools that the tests call: opa, regal, grpcurl and h2spec into .tools/bin (needs go), promtool,
-# prometheus and h2load from Debian's packages (needs root). Quick when they are there already.
+# prometheus and h2load from Debian's packages (needs root), and other servers' clients. Quick when they are there already.
 set -eu
 cd "$(dirname "$0")/.."
 OPA=v1.21.3
@@ -45,3 +45,4 @@ if [ ! -x "$bin/regal" ]; then
 fi
 debian promtool prometheus
 debian h2load nghttp2-client
+deploy/install-clients.sh
