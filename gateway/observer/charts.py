@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#6b46c1", "#b83280", "#975a16", "#285e61", "#718096")
-WIDTH, HEIGHT, LEFT, BOTTOM = 860, 260, 70, 40
+WIDTH, HEIGHT, LEFT, BOTTOM = 860, 260, 70, 30
+WIDEST = 60
+"""A bar of a chart with few."""
 
 
 def stacked(title: str, ticks: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
@@ -14,6 +16,7 @@ def stacked(title: str, ticks: Sequence[str], series: Mapping[str, Sequence[floa
     totals = [sum(values[place] for values in series.values()) for place in range(len(ticks))]
     top = _round_up(max(totals, default=0))
     step = (WIDTH - LEFT) / max(1, len(ticks))
+    width = min(step * 0.8, WIDEST)
     bars = []
     for place, tick in enumerate(ticks):
         y = float(HEIGHT - BOTTOM)
@@ -23,10 +26,17 @@ def stacked(title: str, ticks: Sequence[str], series: Mapping[str, Sequence[floa
             if height > 0:
                 hint = escape(f"{tick}, {name}: {values[place]:,.10g}")
                 bars.append(
-                    f'<rect x="{LEFT + place * step + step * 0.1:.1f}" y="{y:.1f}" width="{step * 0.8:.1f}" '
+                    f'<rect x="{LEFT + (place + 0.5) * step - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
                     f'height="{height:.1f}" fill="{colour}"><title>{hint}</title></rect>'
                 )
     return _frame(title, HEIGHT, _grid(top) + _ticks(ticks, step) + "".join(bars)) + _legend(series)
+
+
+def number(value: float) -> str:
+    """``value`` with thousands marked, and three decimals where it is no whole number."""
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:,.3f}" if value >= 0.001 else "< 0.001"
 
 
 def bars(title: str, values: Mapping[str, float]) -> str:
@@ -39,7 +49,7 @@ def bars(title: str, values: Mapping[str, float]) -> str:
         rows.append(
             f'<text x="210" y="{y + 14}" text-anchor="end">{escape(_cut(name))}</text>'
             f'<rect x="220" y="{y}" width="{max(1.0, width):.1f}" height="20" fill="{COLOURS[0]}"/>'
-            f'<text x="{226 + width:.1f}" y="{y + 14}">{value:,.10g}</text>'
+            f'<text x="{226 + width:.1f}" y="{y + 14}">{escape(number(value))}</text>'
         )
     return _frame(title, 16 + 28 * len(values), "".join(rows))
 

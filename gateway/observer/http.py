@@ -17,6 +17,8 @@ from gateway.observer.openmetrics import OPENMETRICS, PLAIN, wants_openmetrics
 from gateway.observer.readiness import Readiness
 from gateway.observer.redact import redacted
 
+PAGES = ("/metrics", "/livez", "/readyz", "/readyz?verbose", "/version", "/config")
+
 
 def admin_app(
     *,
@@ -28,6 +30,9 @@ def admin_app(
 ) -> Starlette:
     """The application. ``metrics(openmetrics)`` renders a scrape, ``config`` is shown redacted, ``routes`` are
     served beside ours. All handlers run on the observer's loop, so a scrape sees whole folds."""
+
+    async def get_index(request: Request) -> Response:
+        return PlainTextResponse("".join(f"{path}\n" for path in PAGES))
 
     async def get_metrics(request: Request) -> Response:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
@@ -52,6 +57,7 @@ def admin_app(
 
     return Starlette(
         routes=[
+            Route("/", get_index),
             Route("/metrics", get_metrics),
             Route("/livez", get_livez),
             Route("/readyz", get_readyz),

@@ -54,8 +54,9 @@ def render(families: Iterable[Family], *, openmetrics: bool = True) -> bytes:
 
 
 def wants_openmetrics(accept: str) -> bool:
-    """OpenMetrics, unless the caller accepts plain text and did not name OpenMetrics."""
-    return "application/openmetrics-text" in accept or "text/plain" not in accept
+    """OpenMetrics, unless the caller accepts plain text, or is a browser (which would save the page as a file), and did
+    not name OpenMetrics."""
+    return "application/openmetrics-text" in accept or not ("text/plain" in accept or "text/html" in accept)
 
 
 def escape(value: str) -> str:

@@ -93,7 +93,8 @@ async def test_content_type_follows_what_the_scraper_accepts(shards, record, clo
     shards.add(record(0))
     async with running(shards.root.parent, clock) as get:
         assert (await get("/metrics"))[1] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
-        assert (await get("/metrics", "text/plain"))[1] == "text/plain; version=0.0.4; charset=utf-8"
+        for accept in ("text/plain", "text/html,application/xml;q=0.9,*/*;q=0.8"):  # a browser shows it, not saves it
+            assert (await get("/metrics", accept))[1] == "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def test_readiness_names_what_is_missing_and_liveness_does_not_care(shards, clock) -> None:
@@ -117,6 +118,9 @@ async def test_version_and_config(shards, clock) -> None:
         assert json.loads((await get("/version"))[2]) == {"version": "1.2.3"}
         assert json.loads((await get("/config"))[2]) == {"port": 8001}
         assert (await get("/nothing"))[0] == 404
+        pages = (await get("/"))[2].split()
+        assert {(await get(page))[0] for page in pages} <= {200, 503}
+        assert "/readyz?verbose" in pages
 
 
 async def test_steps_run_and_a_broken_one_stops_neither_the_others_nor_the_observer(

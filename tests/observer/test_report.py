@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from gateway.cli.usage import app
-from gateway.observer.charts import _round_up, stacked
+from gateway.observer.charts import _round_up, bars, stacked
 from gateway.observer.reconcile import Reconciliation
 from gateway.observer.report import html_report
 from gateway.observer.usage import HOUR_US, Key, Sums
@@ -79,6 +79,23 @@ def test_the_plots_add_up_to_the_rows() -> None:
     counted = [int(found) for found in re.findall(r"<title>[^<]*: (\d+)</title>", section)]
     assert sum(counted) == sum(sums.requests for sums in usage.values())
     assert "others" in section  # twelve tenants, eight colours
+
+
+def test_a_tenant_has_one_colour_in_all_plots() -> None:
+    usage = {
+        Key(0, "busy", "p", "m", "1"): Sums(requests=9, denied=1),
+        Key(0, "denied", "p", "m", "1"): Sums(requests=5, denied=5),
+    }
+    found = re.findall(r'fill="(#\w+)"><title>[^,]*, (\w+):', document(usage))
+    assert len(found) == 4
+    assert len(set(found)) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (1234, "1,234"), (1267.80391, "1,267.804"), (8e-5, "&lt; 0.001")]
+)
+def test_numbers_are_written_for_people(value: float, text: str) -> None:
+    assert f">{text}</text>" in bars("t", {"x": value})
 
 
 def test_more_than_three_days_are_drawn_by_day() -> None:
