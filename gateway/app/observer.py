@@ -24,7 +24,8 @@ from gateway.config.keys import keys
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.follower import follow
 from gateway.ledger.keeper import Keeper
-from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.payload_keys import FileKeys
+from gateway.ledger.vault import Vault
 from gateway.observer.observer import POLL_S, Observer, wait
 from gateway.observer.openmetrics import Family
 from gateway.observer.sampling import Policy

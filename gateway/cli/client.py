@@ -15,6 +15,7 @@ from rich.text import Text
 from gateway.cli import tensors
 from gateway.cli.client_ending import REFUSED, ended, ids, print_ids
 from gateway.cli.connection import HEALTH, INFERENCE, Connection, Quotes, Refusal, Target
+from gateway.pipeline.payload import SUBJECT
 from gateway.v1 import health, inference
 
 Url = Annotated[str, typer.Option(envvar="GATEWAY_URL", metavar="HOST:PORT", help="The gateway's gRPC address.")]
@@ -37,6 +38,7 @@ def predict(
     ],
     version: Annotated[str, typer.Option("--version", help="A version number or label; the newest without it.")] = "",
     output: Annotated[list[str] | None, typer.Option("--output", help="Only this output; repeat for more.")] = None,
+    subject: Annotated[str, typer.Option("--subject", help="Whose data this is, so that it can be erased later.")] = "",
     url: Url = "localhost:8001",
     key: Key = "",
     timeout: Timeout = 10.0,
@@ -57,6 +59,8 @@ def predict(
             request.raw_input_contents.append(tensor.data)
         for name in output or ():
             request.outputs.add(name=name)
+        if subject:
+            request.parameters[SUBJECT].string_param = subject
         try:
             response, quotes = gateway.call(f"{INFERENCE}/ModelInfer", request, inference.ModelInferResponse)
         except Refusal as refusal:

@@ -20,11 +20,12 @@ from gateway.ledger.errors import LedgerError, LedgerLocked, LedgerUnwritable
 from gateway.ledger.holds import Hold
 from gateway.ledger.logkeys import Keyring, LogKeys
 from gateway.ledger.notary import KEYRING
+from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.reader import shards
 from gateway.ledger.retirement import retire_key
 from gateway.ledger.shard import ShardLedger
 from gateway.ledger.upkeep import LEAF_FLOOR_DAYS, Order
-from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.vault import Vault
 from gateway.ledger.verify import GOVERNANCE, PREDICTIONS
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
@@ -40,7 +41,7 @@ def erase(
     reason: Reason,
     tenant: Annotated[str, typer.Option(help="The tenant that the principal or subject belongs to.")] = "",
     subject: Annotated[
-        str, typer.Option(help="Payloads stored under this subject; the gateway's own calls name none yet.")
+        str, typer.Option(help="Whose data it is, as the calls named it (parameter gateway_subject).")
     ] = "",
     principal: Annotated[str, typer.Option(help="All payloads of this caller of the tenant.")] = "",
     ids: Annotated[list[str] | None, typer.Option("--id", help="A prediction id; may be repeated.")] = None,
@@ -49,7 +50,7 @@ def erase(
 ) -> None:
     """Make the kept contents of a subject, or of single predictions, unrecoverable. The ledger still verifies.
 
-    Example: gateway ledger erase --tenant acme --principal app --reason "GDPR Art. 17, ticket 4711"
+    Example: gateway ledger erase --tenant acme --subject patient-17 --reason "GDPR Art. 17, ticket 4711"
     """
     with plain_errors():
         if [bool(subject), bool(principal), bool(ids)].count(True) != 1:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -15,7 +15,7 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.console import Console
 
-from gateway.cli import ledger_print
+from gateway.cli import ledger_payload, ledger_print
 from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, must_hold_ledger, plain_errors
 from gateway.ledger import export, merkle
 from gateway.ledger.reader import ShardReader, shards
@@ -80,21 +80,21 @@ def show(
     data: Data = DEFAULT,
     raw: Annotated[bool, typer.Option("--raw", help="The leaf's bytes as stored, nothing else.")] = False,
 ) -> None:
-    """Print one record in full.
+    """Print one record in full, and what became of the contents kept beside it.
 
     Example: gateway ledger show gw.0/42 --data ./data
     """
     with plain_errors():
         root, shard, seq = locate(data, prediction_id)
-        reader = ShardReader(root, shard)
-        try:
+        with closing(ShardReader(root, shard)) as reader:
             leaf = reader.leaf(seq)
-        finally:
-            reader.close()
+            kept = ledger_payload.fate(root, reader, seq, leaf)
     if raw:
         sys.stdout.buffer.write(leaf + b"\n")
         return
     shown = {name: value for name, value in export.row(leaf).items() if value not in ("", (), {}, None)}
+    if kept:
+        shown["contents"] = kept
     Console().print_json(json.dumps({**shown, "leaf_hash": merkle.leaf_hash(leaf).hex()}))
 
 

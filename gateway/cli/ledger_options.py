@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
+from gateway.ledger import find
 from gateway.ledger.errors import LedgerError, NoSuchRecord
 from gateway.ledger.reader import shards
-from gateway.ledger.verify import ledgers
+from gateway.ledger.verify import PREDICTIONS, ledgers
 
 Data = Annotated[Path, typer.Option("--data", help="The gateway's data directory.", envvar="GATEWAY_DATA")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Id = Annotated[str, typer.Argument(metavar="ID", help="A prediction id, such as gw.0/42.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="A prediction id, such as gw.0/42, or a decision id.")]
 DEFAULT = Path("data")
 
 
@@ -37,7 +38,12 @@ def must_hold_ledger(data: Path) -> None:
 
 
 def locate(data: Path, prediction_id: str) -> tuple[Path, str, int]:
-    """Root, shard and sequence number of a prediction id. Raises: NoSuchRecord."""
+    """Root, shard and number of a prediction id, or of a decision id, for which all records are looked through.
+
+    Raises: NoSuchRecord, LedgerCorrupt.
+    """
+    if re.fullmatch(r"[0-9a-f]{32}", prediction_id):
+        return data / PREDICTIONS, *find.by_decision(data / PREDICTIONS, prediction_id)
     match = re.fullmatch(r"([A-Za-z0-9._-]+)/(\d+)", prediction_id)
     if match is None:
         raise NoSuchRecord(f"{prediction_id!r} is no prediction id: expected SHARD/NUMBER, such as gw.0/42")

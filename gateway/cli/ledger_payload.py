@@ -11,12 +11,13 @@ import msgspec
 import typer
 
 from gateway.cli.ledger_options import DEFAULT, Data, Id, locate, plain_errors
-from gateway.ledger import export, record
+from gateway.ledger import export, find, record
 from gateway.ledger.commitment import SALT_BYTES, commit, commit_bytes
 from gateway.ledger.errors import LedgerCorrupt, LedgerError
+from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.reader import ShardReader, shards
 from gateway.ledger.record import Record
-from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.vault import Vault
 from gateway.ledger.verdict import Finding, Verdict
 from gateway.ledger.verify import PREDICTIONS
 from gateway.pipeline.payload import KeptPayload, KeptTensor, decode_payload
@@ -38,10 +39,12 @@ def payload(
         try:
             item = record.decode(reader.leaf(seq))
             kept = opened(reader, vault, item)
+            if kept is None:
+                what = fate(root, reader, seq, reader.leaf(seq)) or "its mode is 'none'"
+                raise LedgerError(f"nothing is kept of {prediction_id}: {what}")
         finally:
             reader.close()
-        if kept is None:
-            raise LedgerError(f"nothing is kept of {prediction_id}: it was erased, it expired, or its mode is 'none'")
+            vault.close()
         wrong = differing(item, *kept)
         if wrong:
             raise LedgerCorrupt(f"what is kept of {prediction_id} is not what the record committed to: {wrong}")
@@ -57,6 +60,20 @@ def payload(
         "policy": json.loads(body.policy) if body.policy else None,
     }
     typer.echo(json.dumps(shown, indent=2))
+
+
+def fate(root: Path, reader: ShardReader, seq: int, leaf: bytes) -> str:
+    """What became of the contents kept of a call; "" for what never kept any. Raises: LedgerCorrupt."""
+    if not export.is_call(leaf) or record.decode(leaf).payload in ("", "none"):
+        return ""
+    if reader.payload(seq) is not None:
+        return "kept"
+    event = find.erasure_of(root, reader.shard, seq)
+    if event is None:
+        return "gone, and no event says why"
+    if (event.actor, event.reason) == ("gateway", "retention"):
+        return f"expired on {export.utc(event.t_us)}, recorded as {event.shard}/{event.seq}"
+    return f"erased on {export.utc(event.t_us)} by {event.actor}: {event.reason}, recorded as {event.shard}/{event.seq}"
 
 
 def opened(reader: ShardReader, vault: Vault, item: Record) -> tuple[bytes, KeptPayload] | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 from gateway.cli.ledger_options import locate
 from gateway.ledger.errors import NoSuchRecord
+from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.reader import ShardReader, shards
 from gateway.ledger.record import Record, decode
-from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.vault import Vault
 from gateway.pipeline.kept import REPEATS, Kept, KeptInputs
 
 
@@ -46,28 +45,9 @@ def recorded_one(data: Path, what: str) -> tuple[Record, Kept]:
 
 
 def _record(data: Path, what: str) -> tuple[Record, ShardReader]:
-    root, shard, seq = _find(data, what)
+    root, shard, seq = locate(data, what)
     reader = ShardReader(root, shard)
     return decode(reader.leaf(seq)), reader
-
-
-def _find(data: Path, what: str) -> tuple[Path, str, int]:
-    """Root, shard and number of a prediction id, or of a decision id, for which the whole ledger is looked through.
-
-    Raises: NoSuchRecord, LedgerCorrupt.
-    """
-    if re.fullmatch(r"[0-9a-f]{32}", what) is None:
-        return locate(data, what)
-    root, mark = data / "ledger", f'"decision_id":"{what}"'.encode()
-    for shard in shards(root):
-        with closing(ShardReader(root, shard)) as reader:
-            seq = 0
-            while leaves := reader.read(seq):
-                found = next((number for number, leaf in leaves if mark in leaf), None)
-                if found is not None:
-                    return root, shard, found
-                seq = leaves[-1][0] + 1
-    raise NoSuchRecord(f"no record under {data} has the decision id {what}")
 
 
 def _vault(data: Path) -> Vault:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.ledger import segment
 from gateway.ledger.errors import LedgerCorrupt, LedgerError, NoSuchRecord
-from gateway.ledger.segment import Sealed
+from gateway.ledger.sealed import Block, Sealed
 
 _OUT_OF_REACH = frozenset(
     {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -106,11 +106,20 @@ class ShardReader:
         return found
 
     def payload(self, seq: int) -> Sealed | None:
-        """The encrypted payload row kept in the segment itself, or None (erased, moved, or never kept)."""
+        """What is kept of a record, encrypted, or None (erased, expired, or never kept)."""
         for path in reversed(segment.files(self._directory)):
             if segment.first_seq(path) <= seq:
                 rows = self._query(path, "SELECT kek, dek, subject, expires_us, body FROM payload WHERE seq=?", (seq,))
-                return Sealed(*rows[0]) if rows else None
+                return Sealed(*rows[0]) if rows else self._in_block(path, seq)
+        return None
+
+    def _in_block(self, path: Path, seq: int) -> Sealed | None:
+        sql = "SELECT first, distances, kek, dek, expires_us, body FROM salts WHERE first BETWEEN ? AND ?"
+        for row in self._query(path, sql, (seq - segment.MAX_BLOCK, seq)):
+            block = Block(*row)
+            if seq in block.numbers():
+                place = (block.first, block.distances)
+                return Sealed(block.kek, block.dek, None, block.expires_us, block.body, place)
         return None
 
     def close(self) -> None:

@@ -9,36 +9,32 @@ from __future__ import annotations
 import errno
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from gateway.ledger import files as durable
 from gateway.ledger.errors import LedgerCorrupt, LedgerNewer, LedgerUnwritable
+from gateway.ledger.sealed import Block, Sealed
 from gateway.ledger.tree import Tile
 
 SCHEMA = 1
 DIGITS = 12
+MAX_BLOCK = 0xFFFF
+"""A block of salts reaches at most this far behind its first record."""
 
 _TABLES = """
 CREATE TABLE leaf   (seq INTEGER PRIMARY KEY, leaf BLOB NOT NULL) STRICT;
 CREATE TABLE tile   (level INTEGER, n INTEGER, hashes BLOB NOT NULL, PRIMARY KEY (level, n)) STRICT, WITHOUT ROWID;
 CREATE TABLE payload(seq INTEGER PRIMARY KEY, kek INTEGER NOT NULL, dek BLOB NOT NULL, subject BLOB,
                      expires_us INTEGER, body BLOB NOT NULL) STRICT;
+CREATE TABLE salts  (first INTEGER PRIMARY KEY, distances BLOB NOT NULL, kek INTEGER NOT NULL, dek BLOB NOT NULL,
+                     expires_us INTEGER, body BLOB NOT NULL) STRICT;
 CREATE TABLE meta   (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 """
 _INSERT_LEAF = "INSERT INTO leaf VALUES (?,?)"
 _INSERT_PAYLOAD = "INSERT INTO payload VALUES (?,?,?,?,?,?)"
+_INSERT_SALTS = "INSERT INTO salts VALUES (?,?,?,?,?,?)"
 _FIXED = {"synchronous": 2, "secure_delete": 1, "wal_autocheckpoint": 0, "trusted_schema": 0, "mmap_size": 0}
-
-
-class Sealed(NamedTuple):
-    """An encrypted payload row. ``kek`` names the key that wraps ``dek``; ``subject`` is a keyed digest or None."""
-
-    kek: int
-    dek: bytes
-    subject: bytes | None
-    expires_us: int | None
-    body: bytes
 
 
 def name(first_seq: int) -> str:
@@ -154,58 +150,70 @@ class Segment:
         return self.first if top is None else int(top) + 1
 
     def commit(
-        self, leaves: Sequence[tuple[int, bytes]], payloads: Sequence[tuple[int, Sealed]], tiles: Sequence[Tile]
+        self,
+        leaves: Sequence[int | bytes],
+        payloads: Sequence[tuple[int, Sealed]],
+        blocks: Sequence[Block],
+        tiles: Sequence[Tile],
     ) -> None:
-        """Write one batch and return when it is on stable storage.
+        """Write one batch and return when it is on stable storage. ``leaves`` are numbers and bytes in turn.
 
         One statement per table: ``executemany`` takes the GIL again for every row, and against a busy event
         loop each time may cost a switch interval.
 
         Raises: sqlite3.Error; nothing of the batch is visible then, unless the disk says otherwise later.
         """
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            flat: list[int | bytes] = [item for leaf in leaves for item in leaf]
-            db.execute(_INSERT_LEAF + ",(?,?)" * (len(leaves) - 1), flat)
+        with self._transaction() as db:
+            db.execute(_INSERT_LEAF + ",(?,?)" * (len(leaves) // 2 - 1), leaves)
             if payloads:
-                cells = [cell for seq, sealed in payloads for cell in (seq, *sealed)]
+                cells = [cell for seq, sealed in payloads for cell in (seq, *sealed[:5])]
                 db.execute(_INSERT_PAYLOAD + ",(?,?,?,?,?,?)" * (len(payloads) - 1), cells)
+            for block in blocks:
+                db.execute(_INSERT_SALTS, block)
             for tile in tiles:
                 db.execute("INSERT INTO tile VALUES (?,?,?)", tile)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-
-    def erase(self, where: str, arguments: Sequence[bytes | int]) -> list[int]:
-        """Delete payload rows and truncate the log, so that their bytes leave the file; returns their numbers.
-
-        ``where`` is one of our own conditions, never a caller's text. Raises: sqlite3.Error.
-        """
-        found = self._db.execute(f"DELETE FROM payload WHERE {where} RETURNING seq", arguments).fetchall()  # noqa: S608
-        if found and not self.checkpoint(truncate=True):
-            raise sqlite3.OperationalError("a reader holds the log, erased bytes are still in it")
-        return sorted(int(row[0]) for row in found)
 
     def payloads(self, where: str, arguments: Sequence[bytes | int]) -> list[tuple[int, Sealed, bytes]]:
         """Number, row and leaf of the payloads under one of our own conditions."""
         sql = f"SELECT seq, kek, dek, subject, expires_us, body, leaf FROM payload JOIN leaf USING (seq) WHERE {where}"  # noqa: S608
         return [(int(row[0]), Sealed(*row[1:6]), row[6]) for row in self._db.execute(sql + " ORDER BY seq", arguments)]
 
-    def rewrap(self, rows: Sequence[tuple[int, Sealed]]) -> None:
-        """Store other keys for payloads; the bodies stay. Raises: sqlite3.Error."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            changes = [(sealed.kek, sealed.dek, seq) for seq, sealed in rows]
-            self._db.executemany("UPDATE payload SET kek=?, dek=? WHERE seq=?", changes)
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
-        self.checkpoint(truncate=True)
+    def blocks(self, where: str, arguments: Sequence[bytes | int]) -> list[Block]:
+        """The blocks of salts under one of our own conditions, in order."""
+        sql = f"SELECT first, distances, kek, dek, expires_us, body FROM salts WHERE {where} ORDER BY first"  # noqa: S608
+        return [Block(*row) for row in self._db.execute(sql, arguments)]
+
+    def kept(self, first: int, last: int) -> list[int]:
+        """The numbers in that range that have a payload row of their own."""
+        rows = self._db.execute("SELECT seq FROM payload WHERE seq BETWEEN ? AND ?", (first, last))
+        return [int(row[0]) for row in rows]
+
+    def leaf(self, seq: int) -> bytes:
+        """One leaf; b"" where there is none."""
+        row = self._db.execute("SELECT leaf FROM leaf WHERE seq = ?", (seq,)).fetchone()
+        return bytes(row[0]) if row else b""
+
+    def replace(
+        self,
+        *,
+        gone: Sequence[int] = (),
+        rows: Sequence[tuple[int, Sealed]] = (),
+        blocks_gone: Sequence[int] = (),
+        blocks: Sequence[Block] = (),
+    ) -> None:
+        """Delete payloads and blocks, write others in their place, and truncate the log, so that old bytes leave it.
+
+        Raises: sqlite3.Error.
+        """
+        with self._transaction() as db:
+            db.executemany("DELETE FROM payload WHERE seq = ?", ((seq,) for seq in gone))
+            db.executemany(
+                "UPDATE payload SET kek=?, dek=? WHERE seq=?", ((row.kek, row.dek, seq) for seq, row in rows)
+            )
+            db.executemany("DELETE FROM salts WHERE first = ?", ((first,) for first in blocks_gone))
+            db.executemany(_INSERT_SALTS, blocks)
+        if not self.checkpoint(truncate=True):
+            raise sqlite3.OperationalError("a reader holds the log, erased bytes are still in it")
 
     @property
     def pruned(self) -> bool:
@@ -223,17 +231,10 @@ class Segment:
 
     def prune(self, before_us: int) -> None:
         """Delete all leaves and payloads and give their space back; tiles stay. Raises: sqlite3.Error."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            for sql in ("DELETE FROM leaf", "DELETE FROM payload"):
-                self._db.execute(sql)
-            end = {"pruned": before_us}
-            self._db.executemany("INSERT INTO meta VALUES (?, ?)", end.items())
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
+        with self._transaction() as db:
+            for sql in ("DELETE FROM leaf", "DELETE FROM payload", "DELETE FROM salts"):
+                db.execute(sql)
+            db.execute("INSERT INTO meta VALUES ('pruned', ?)", (before_us,))
         self._db.execute("VACUUM")
         self.checkpoint(truncate=True)
 
@@ -242,6 +243,17 @@ class Segment:
         mode = "TRUNCATE" if truncate else "PASSIVE"
         busy, frames, moved = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         return not busy and frames == moved
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def close(self) -> None:
         """Close; the last connection to close moves the WAL into the file."""

@@ -14,9 +14,10 @@ from gateway.ledger import events
 from gateway.ledger.beat import CommitTimes
 from gateway.ledger.caretaker import Caretaker
 from gateway.ledger.ledger import Encode, Payload
+from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.store import PAYLOAD_DAYS, SEGMENT_BYTES, SEGMENT_LEAVES, Store
 from gateway.ledger.upkeep import Done, Order
-from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.vault import Vault
 from gateway.ledger.writer import Entry, Fence, Item, Job, Stop, Writer
 from gateway.types import Receipt
 
@@ -146,10 +147,10 @@ class ShardLedger:
         """
         if self._refusal:
             raise LedgerUnavailable(self._refusal)
-        done = await asyncio.to_thread(self._store.perform_closed, order)
         job = Job(order, self._loop.create_future())
         self._items.put(job)
-        return done + await job.done
+        live = await job.done
+        return await asyncio.to_thread(self._store.perform_closed, order) + live
 
     async def carry_out(self) -> None:
         """Carry out what was ordered for this shard (see ``orders``). Raises: LedgerUnavailable, LedgerError."""

@@ -93,15 +93,25 @@ class Store:
         tree, hashes, tiles = self.tree.snapshot(), [], []
         if entries[0][0] != tree.size:
             raise LedgerCorrupt(f"{self.directory}: leaf {entries[0][0]} was to follow {tree.size}")
-        payloads, weight, until = [], 0, self._clock_us() + self._payload_us
+        leaves: list[int | bytes] = []
+        payloads, weight = [], 0
+        salts: dict[tuple[str, int], dict[int, bytes]] = {}  # by tenant and end of their time
+        until = self._clock_us() + self._payload_us
         for seq, leaf, payload in entries:
             hashes.append(merkle.leaf_hash(leaf))
             tiles += tree.add(hashes[-1])
+            leaves += (seq, leaf)
             weight += len(leaf)
-            if payload is not None:
+            if payload is None:
+                continue
+            if payload.body or payload.subject:
                 payloads.append((seq, self._vault.seal(payload, f"{self.shard}/{seq}", until)))
                 weight += len(payloads[-1][1].body)
-        live.commit([(seq, leaf) for seq, leaf, _ in entries], payloads, tiles)
+            else:
+                salts.setdefault((payload.tenant, payload.expires_us or until), {})[seq] = payload.salts
+                weight += len(payload.salts)
+        blocks = [self._vault.seal_block(some, self.shard, tenant, end) for (tenant, end), some in salts.items()]
+        live.commit(leaves, payloads, blocks, tiles)
         self.tree = tree
         self._bytes += weight
         self._wal += weight + 2 * _PAGE
@@ -145,9 +155,19 @@ class Store:
         self._begin(end)
 
     def perform(self, order: Order) -> Done:
-        """Carry out ``order`` on the live segment. Raises: sqlite3.Error, LedgerError."""
+        """Carry out ``order`` on the live segment and the keys. Raises: sqlite3.Error, LedgerError.
+
+        Whoever goes on with the segments behind it calls ``perform_closed`` afterwards: what becomes one of them in
+        between was seen here.
+        """
         live = self._segment
-        return perform(order, live, self._vault, live=True) if live is not None else Done()
+        if order.kind == "rewrap":
+            self._vault.ready()
+            self._vault.rewrap_subjects(self.shard)
+        done = perform(order, live, self._vault, live=True) if live is not None else Done()
+        if order.subject:
+            self._vault.forget_subject(self.shard, bytes.fromhex(order.subject))
+        return done
 
     def perform_closed(self, order: Order) -> Done:
         """Carry out ``order`` on the segments behind the live one, which nobody appends to. For any one thread.
@@ -155,6 +175,7 @@ class Store:
         Raises: sqlite3.Error, LedgerError.
         """
         done, vault = Done(), Vault(self._vault.keys)
+        vault.ready()
         covered = self.tree.size // WIDTH * WIDTH  # leaves whose hashes are in full tiles
         for path, following in itertools.pairwise(segment.files(self.directory)):
             if order.kind == "prune" and segment.first_seq(following) > covered:
@@ -176,6 +197,7 @@ class Store:
             with contextlib.suppress(sqlite3.Error):  # everything is durable in the log; the next open moves it
                 self._segment.checkpoint(truncate=True)
         self._drop()
+        self._vault.close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None

@@ -11,7 +11,8 @@ from typing import Literal
 import msgspec
 
 from gateway.ledger import record
-from gateway.ledger.segment import Sealed, Segment
+from gateway.ledger.sealed import Block, Sealed
+from gateway.ledger.segment import MAX_BLOCK, Segment
 from gateway.ledger.vault import Vault
 
 LEAF_FLOOR_DAYS = 183
@@ -72,33 +73,56 @@ def perform(order: Order, segment: Segment, vault: Vault, *, live: bool) -> Done
 
 
 def _erase(order: Order, segment: Segment, vault: Vault) -> Done:
-    gone: list[int] = []
+    unwanted = set(order.seqs)
     if order.subject:
-        gone += segment.erase("subject = ?", [bytes.fromhex(order.subject)])
-    for start in range(0, len(order.seqs), 500):
-        seqs = order.seqs[start : start + 500]
-        gone += segment.erase(f"seq IN ({','.join('?' * len(seqs))})", seqs)
-    return Done(records=tuple(sorted(gone)))
+        unwanted.update(seq for seq, _, _ in segment.payloads("subject = ?", [bytes.fromhex(order.subject)]))
+    return _remove(segment, vault, unwanted)
 
 
 def _expire(order: Order, segment: Segment, vault: Vault) -> Done:
-    due = segment.payloads("expires_us < ?", [order.before_us])
-    kept = tuple(seq for seq, _, leaf in due if _held(order.held, leaf))
-    gone = [seq for seq, _, _ in due if seq not in set(kept)]
-    for start in range(0, len(gone), 500):
-        seqs = gone[start : start + 500]
-        segment.erase(f"seq IN ({','.join('?' * len(seqs))})", seqs)
-    return Done(records=tuple(gone), kept=kept)
+    due = {seq for seq, _, _ in segment.payloads("expires_us < ?", [order.before_us])}
+    for block in segment.blocks("expires_us < ?", [order.before_us]):
+        due.update(block.numbers())
+    kept = {seq for seq in due if _held(order.held, segment.leaf(seq))} if order.held else set()
+    return Done(records=_remove(segment, vault, due - kept).records, kept=tuple(sorted(kept)))
+
+
+def _remove(segment: Segment, vault: Vault, unwanted: set[int]) -> Done:
+    """Delete what is kept of some records; a block that holds others too is written again without them."""
+    if not unwanted:
+        return Done()
+    first, last = min(unwanted), max(unwanted)
+    rows = unwanted.intersection(segment.kept(first, last))
+    fresh, old, found = [], [], set()
+    for block in segment.blocks("first BETWEEN ? AND ?", [first - MAX_BLOCK, last]):
+        numbers = block.numbers()
+        gone = unwanted.intersection(numbers)
+        if not gone:
+            continue
+        old.append(block.first)
+        found |= gone
+        if len(gone) < len(numbers):
+            item = record.decode(segment.leaf(block.first))
+            salts = vault.open_block(block, item.shard, item.tenant)
+            some = {seq: salt for seq, salt in salts.items() if seq not in gone}
+            fresh.append(vault.seal_block(some, item.shard, item.tenant, block.expires_us))
+    if rows or old:
+        segment.replace(gone=sorted(rows), blocks_gone=old, blocks=fresh)
+    return Done(records=tuple(sorted(rows | found)))
 
 
 def _rewrap(order: Order, segment: Segment, vault: Vault) -> Done:
-    vault.ready()
     rows: list[tuple[int, Sealed]] = []
+    blocks: list[Block] = []
     for seq, sealed, leaf in segment.payloads("kek <> ?", [vault.generation]):
         item = record.decode(leaf)
-        rows.append((seq, vault.rewrap(sealed, item.prediction_id, item.tenant, vault.generation)))
-    segment.rewrap(rows)
-    return Done(records=tuple(seq for seq, _ in rows))
+        rows.append((seq, vault.rewrap(sealed, item.prediction_id, item.tenant)))
+    for block in segment.blocks("kek <> ?", [vault.generation]):
+        item = record.decode(segment.leaf(block.first))
+        blocks.append(vault.rewrap_block(block, item.shard, item.tenant))
+    if rows or blocks:
+        segment.replace(rows=rows, blocks_gone=[block.first for block in blocks], blocks=blocks)
+    return Done(records=tuple(sorted([seq for seq, _ in rows] + [seq for block in blocks for seq in block.numbers()])))
 
 
 def _prune(order: Order, segment: Segment, vault: Vault) -> Done:

@@ -8,6 +8,9 @@ import msgspec
 
 from gateway.types import Tensor
 
+SUBJECT = "gateway_subject"
+"""The request parameter by which a caller says whose data a call holds, so that it can be found and erased."""
+
 
 class KeptTensor(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A tensor in raw form, as ``types.Tensor``."""

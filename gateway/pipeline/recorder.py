@@ -15,7 +15,7 @@ from gateway.ledger.commitment import Salts, commit, commit_bytes
 from gateway.ledger.ledger import Ledger, Payload
 from gateway.pipeline.draft import Draft, record_of
 from gateway.pipeline.flood import Flood
-from gateway.pipeline.payload import encode_payload
+from gateway.pipeline.payload import SUBJECT, encode_payload
 from gateway.pipeline.tally import Tally
 from gateway.types import Call, Context, ModelRef, Receipt
 
@@ -187,10 +187,11 @@ class Recorder:
         draft.payload = draft.keep
         body = b""
         if draft.keep == "full":
-            body = encode_payload(call.inputs, draft.outputs, kept)
+            body = encode_payload(call.inputs if call.defect is None else (), draft.outputs, kept)
         elif kept:
             body = encode_payload((), (), kept)  # no tensor: what policy read, so that it can be decided again
-        return Payload(salts=salts, body=body, tenant=draft.principal.tenant)
+        subject = str(call.parameters.get(SUBJECT, "")) if call.parameters else ""
+        return Payload(salts=salts, body=body, subject=subject, tenant=draft.principal.tenant)
 
 
 def _retrieve(durable: asyncio.Future[Receipt]) -> None:

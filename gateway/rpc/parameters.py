@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.errors import InvalidInput
+from gateway.pipeline.payload import SUBJECT
 from gateway.types import Parameter, Parameters
 from gateway.v1.inference import InferParameter
 
@@ -15,7 +16,10 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "priority": ("uint64_param", "int64_param"),  # tritonclient sends the first, older clients the second
     "timeout": ("int64_param",),
     "triton_enable_empty_final_response": ("bool_param",),
+    SUBJECT: ("string_param",),
 }
+SUBJECT_MOST = 1_024
+"""Characters in the name of a data subject."""
 _ANY = ("int64_param", "bool_param", "string_param", "double_param")
 
 
@@ -39,6 +43,11 @@ def _value(name: str, parameter: InferParameter) -> Parameter:
     value: Parameter = getattr(parameter, kind)
     if name == "priority" and isinstance(value, int) and value < 0:
         raise InvalidInput(f"parameter 'priority' came as {value}, expected 0 (default) or more")
+    if name == SUBJECT and not 0 < len(str(value)) <= SUBJECT_MOST:
+        raise InvalidInput(
+            f"parameter '{SUBJECT}' came with {len(str(value))} characters, expected 1 to {SUBJECT_MOST}: "
+            "what it names must be found again to be erased"
+        )
     return value
 
 

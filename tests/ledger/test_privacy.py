@@ -14,10 +14,11 @@ from gateway.ledger.holds import Hold
 from gateway.ledger.keeper import Keeper
 from gateway.ledger.ledger import Payload
 from gateway.ledger.logkeys import Keyring
+from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.reader import ShardReader
 from gateway.ledger.shard import ShardLedger
 from gateway.ledger.upkeep import Done, Order
-from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.vault import Vault
 from gateway.ledger.verify import verify_data
 
 from . import forgery
@@ -147,7 +148,7 @@ async def test_expiry_happens_by_itself(root: Path, open_shard: Open) -> None:
 
 async def test_a_new_payload_key_makes_old_copies_unreadable(root: Path, tmp_path: Path, open_shard: Open) -> None:
     ledger = await open_shard(segment_leaves=10)
-    await keep(ledger, 25, "alice")
+    await keep(ledger, 25, "")
     reader = ShardReader(root, "gw.0")
     old_copy = reader.payload(3)
     reader.close()
@@ -161,6 +162,50 @@ async def test_a_new_payload_key_makes_old_copies_unreadable(root: Path, tmp_pat
     assert len(payloads(root)) == 26
     with pytest.raises(KeyMissing):
         Vault(keys).open(old_copy, "gw.0/3", "acme")
+
+
+async def test_an_erased_subject_is_unreadable_in_old_copies_of_the_records_at_once(
+    root: Path, open_shard: Open
+) -> None:
+    ledger = await open_shard()
+    await keep(ledger, 3, "alice")
+    await keep(ledger, 3, "bob")
+    reader = ShardReader(root, "gw.0")
+    hers, his = reader.payload(2), reader.payload(5)
+    reader.close()
+    assert hers is not None
+    assert his is not None
+    await ledger.perform(order("erase", subject=vault_of(root).subject("acme", "alice").hex()))
+    with pytest.raises(KeyMissing, match="its payloads were erased"):
+        vault_of(root).open(hers, "gw.0/2", "acme")
+    assert vault_of(root).open(his, "gw.0/5", "acme")[1] == b"planted-bob"
+    await keep(ledger, 1, "alice")
+    assert payloads(root)[7] == b"planted-alice"
+
+
+async def test_salts_of_one_record_are_erased_out_of_their_block(root: Path, open_shard: Open) -> None:
+    ledger = await open_shard()
+    salts = {seq: bytes([seq]) * 64 for seq in range(1, 9)}
+    await asyncio.gather(
+        *[
+            ledger.append(a_call(boot=ledger.boot, payload="digest"), Payload(salts=s, tenant="acme"))
+            for s in salts.values()
+        ]
+    )
+    done = await ledger.perform(order("erase", seqs=(3, 5, 700)))
+    assert done.records == (3, 5)
+    reader, vault = ShardReader(root, "gw.0"), vault_of(root)
+    kept = {seq: vault.open(found, f"gw.0/{seq}", "acme")[0] for seq in salts if (found := reader.payload(seq))}
+    reader.close()
+    assert kept == {seq: salt for seq, salt in salts.items() if seq not in (3, 5)}
+    keys = FileKeys(root.parent / "keys" / "payload")
+    keys.rotate(2)
+    assert (await ledger.perform(order("rewrap"))).records == (1, 2, 4, 6, 7, 8)
+    keys.destroy(1)
+    done = await ledger.perform(order("expire", before_us=1 << 62))
+    assert done.records == (1, 2, 4, 6, 7, 8)
+    assert reader.payload(4) is None
+    reader.close()
 
 
 async def test_pruned_records_leave_their_hashes(root: Path, open_shard: Open) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.ledger import merkle, segment
 from gateway.ledger.reader import ShardReader, connect
+from gateway.ledger.sealed import Block, Sealed
 from gateway.ledger.segment import Segment
 from gateway.ledger.verify import verify
 
@@ -24,13 +25,15 @@ def live(tmp_path: Path) -> Segment:
     made.close()
 
 
-def test_a_batch_is_three_statements_however_large(live: Segment) -> None:
+def test_a_batch_is_one_statement_a_table_however_large(live: Segment) -> None:
     """One hand-over of the interpreter lock per statement: one per row would starve under a busy event loop."""
     seen: list[str] = []
     live._db.set_trace_callback(seen.append)
-    live.commit([(seq, b"leaf") for seq in range(256)], [], [])
+    own = Sealed(1, b"dek", None, None, b"body")
+    cells = [cell for seq in range(256) for cell in (seq, b"leaf")]
+    live.commit(cells, [(seq, own) for seq in range(256)], [Block(0, bytes(512), 1, b"dek", None, b"salts")], [])
     live._db.set_trace_callback(None)
-    assert [text.split(" ")[0] for text in seen] == ["BEGIN", "INSERT", "COMMIT"]
+    assert [text.split(" ")[0] for text in seen] == ["BEGIN", "INSERT", "INSERT", "INSERT", "COMMIT"]
     assert live.end() == 256
 
 
@@ -40,15 +43,15 @@ def test_durability_does_not_rest_on_defaults(live: Segment) -> None:
 
 
 def test_a_failed_batch_leaves_nothing(live: Segment) -> None:
-    live.commit([(0, b"a")], [], [])
+    live.commit([0, b"a"], [], [], [])
     with pytest.raises(sqlite3.IntegrityError):
-        live.commit([(1, b"b"), (0, b"again")], [], [])
+        live.commit([1, b"b", 0, b"again"], [], [], [])
     assert live.end() == 1
-    live.commit([(1, b"b")], [], [])
+    live.commit([1, b"b"], [], [], [])
 
 
 def test_a_reader_cannot_write(live: Segment) -> None:
-    live.commit([(0, b"a")], [], [])
+    live.commit([0, b"a"], [], [], [])
     db = connect(live.path)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         db.execute("DELETE FROM leaf")

@@ -188,7 +188,7 @@ async def test_a_corrupt_segment_is_named_and_not_repaired(root: Path, open_shar
     await ledger.close()
     path = segment.files(root / "gw.0")[0]
     raw = bytearray(path.read_bytes())
-    raw[16_384 * 5 : 16_384 * 6] = b"\xaa" * 16_384
+    raw[16_384 * 9 : 16_384 * 10] = b"\xaa" * 16_384
     path.write_bytes(raw)
     with pytest.raises(Exception, match="damaged") as caught:
         await open_shard()

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.ledger import merkle, record
+from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.proof import consistency
 from gateway.ledger.reader import ShardReader
 from gateway.ledger.record import Record
 from gateway.ledger.store import Store
 from gateway.ledger.upkeep import Order
-from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.vault import Vault
 from gateway.ledger.verify import verify
 
 from .conftest import clock_us

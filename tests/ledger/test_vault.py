@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.ledger.errors import KeyMissing, LedgerCorrupt
 from gateway.ledger.ledger import Payload
-from gateway.ledger.vault import SHARED, FileKeys, Vault
+from gateway.ledger.payload_keys import FileKeys
+from gateway.ledger.vault import Vault
 
 
 @pytest.fixture
@@ -23,10 +24,11 @@ def test_what_is_sealed_opens_again(
     tmp_path_factory: pytest.TempPathFactory, salts: bytes, body: bytes, tenant: str
 ) -> None:
     vault = Vault(FileKeys(tmp_path_factory.mktemp("k")))
-    sealed = vault.seal(Payload(salts=salts, body=body, tenant=tenant, subject="s"), "gw.0/7")
-    assert vault.open(sealed, "gw.0/7", tenant) == (salts, body)
-    if len(body) > 8:
-        assert body not in sealed.body
+    for subject in ("", "s"):
+        sealed = vault.seal(Payload(salts=salts, body=body, tenant=tenant, subject=subject), "gw.0/7")
+        assert vault.open(sealed, "gw.0/7", tenant) == (salts, body)
+        if len(body) > 8:
+            assert body not in sealed.body
 
 
 @pytest.mark.parametrize("body", [b"body", b""])
@@ -45,13 +47,91 @@ def test_equal_payloads_never_look_alike(keys: FileKeys, body: bytes) -> None:
     assert len({vault.seal(payload, "gw.0/7").body for _ in range(50)}) == 50
 
 
-def test_rows_of_salts_alone_share_a_key_per_tenant_but_never_a_nonce(keys: FileKeys) -> None:
+def salts_of(count: int) -> dict[int, bytes]:
+    return {7 + 3 * i: bytes([i]) * (32 + 32 * (i % 2)) for i in range(count)}
+
+
+@given(st.integers(1, 300), st.text(max_size=10))
+def test_a_block_of_salts_opens_again(tmp_path_factory: pytest.TempPathFactory, count: int, tenant: str) -> None:
+    vault, salts = Vault(FileKeys(tmp_path_factory.mktemp("k"))), salts_of(count % 256)
+    salts = salts or {0: b""}
+    block = vault.seal_block(salts, "gw.0", tenant, None)
+    assert vault.open_block(block, "gw.0", tenant) == salts
+    assert block.numbers() == list(salts)
+
+
+def test_a_block_opens_nowhere_else(keys: FileKeys) -> None:
     vault = Vault(keys)
-    rows = [vault.seal(Payload(salts=b"s", tenant=f"t{i % 2}"), f"gw.0/{i}") for i in range(2 * SHARED + 4)]
-    assert len({row.dek for row in rows}) == 4
-    assert len({(row.dek, row.body[:4]) for row in rows}) == len(rows)
-    for i in (0, 1, 2 * SHARED - 1, 2 * SHARED + 3):
-        assert Vault(keys).open(rows[i], f"gw.0/{i}", f"t{i % 2}") == (b"s", b"")
+    block = vault.seal_block(salts_of(3), "gw.0", "acme", None)
+    moved, shifted = block._replace(first=8), block._replace(distances=block.distances[:-1] + b"\x07")
+    for item, shard, tenant in ((block, "gw.1", "acme"), (block, "gw.0", "other"), (moved, "gw.0", "acme")):
+        with pytest.raises(LedgerCorrupt, match="does not open"):
+            vault.open_block(item, shard, tenant)
+    with pytest.raises(LedgerCorrupt, match="does not open"):
+        vault.open_block(shifted, "gw.0", "acme")
+
+
+def test_a_block_moves_to_the_next_generation(keys: FileKeys) -> None:
+    vault = Vault(keys)
+    block = vault.seal_block(salts_of(3), "gw.0", "acme", 5)
+    keys.rotate(2)
+    vault.ready()
+    moved = vault.rewrap_block(block, "gw.0", "acme")
+    keys.destroy(1)
+    assert (moved.kek, moved.body, moved.expires_us) == (2, block.body, 5)
+    assert Vault(keys).open_block(moved, "gw.0", "acme") == salts_of(3)
+    with pytest.raises(KeyMissing):
+        Vault(keys).open_block(block, "gw.0", "acme")
+
+
+def test_a_subjects_payloads_share_its_key_and_never_a_nonce(keys: FileKeys) -> None:
+    vault = Vault(keys)
+    rows = [vault.seal(Payload(salts=b"s", subject="alice", tenant="acme"), f"gw.0/{i}") for i in range(50)]
+    assert {row.dek for row in rows} == {b""}
+    assert len({row.body[:12] for row in rows}) == 50
+    assert [Vault(keys).open(row, f"gw.0/{i}", "acme")[0] for i, row in enumerate(rows)] == [b"s"] * 50
+
+
+def test_without_its_key_nothing_of_a_subject_opens_and_a_later_call_gets_another(keys: FileKeys) -> None:
+    vault = Vault(keys)
+    hers = vault.seal(Payload(salts=b"s", body=b"x", subject="alice", tenant="acme"), "gw.0/1")
+    his = vault.seal(Payload(salts=b"s", body=b"y", subject="bob", tenant="acme"), "gw.0/2")
+    alice = vault.subject("acme", "alice")
+    assert vault.forget_subject("gw.0", alice)
+    assert not vault.forget_subject("gw.0", alice)
+    for reading in (vault, Vault(keys)):
+        with pytest.raises(KeyMissing, match="its payloads were erased"):
+            reading.open(hers, "gw.0/1", "acme")
+    assert Vault(keys).open(his, "gw.0/2", "acme") == (b"s", b"y")
+    again = vault.seal(Payload(salts=b"t", subject="alice", tenant="acme"), "gw.0/3")
+    assert Vault(keys).open(again, "gw.0/3", "acme") == (b"t", b"")
+    with pytest.raises(LedgerCorrupt, match="does not open"):
+        Vault(keys).open(hers, "gw.0/1", "acme")
+
+
+def test_a_destroyed_subject_key_is_in_no_file_of_the_keys(keys: FileKeys) -> None:
+    vault = Vault(keys)
+    vault.seal(Payload(salts=b"s", subject="alice", tenant="acme"), "gw.0/1")
+    stored = keys.subjects("gw.0").get(vault.subject("acme", "alice"))
+    assert stored is not None
+    vault.forget_subject("gw.0", stored.digest)
+    vault.close()
+    for path in keys.directory.rglob("*"):
+        if path.is_file():
+            assert stored.dek[12:] not in path.read_bytes(), path
+            assert b"alice" not in path.read_bytes(), path
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_subject_keys_move_to_the_next_generation(keys: FileKeys) -> None:
+    vault = Vault(keys)
+    hers = vault.seal(Payload(salts=b"s", subject="alice", tenant="acme"), "gw.0/1")
+    keys.rotate(2)
+    vault.ready()
+    assert (vault.rewrap_subjects("gw.0"), vault.rewrap_subjects("gw.0")) == (1, 0)
+    vault.close()
+    keys.destroy(1)
+    assert Vault(keys).open(vault.rewrap(hers, "gw.0/1", "acme"), "gw.0/1", "acme") == (b"s", b"")
 
 
 @pytest.mark.parametrize("body", [b"body", b""])
@@ -59,7 +139,8 @@ def test_rotation_keeps_what_was_rewrapped_and_destruction_loses_the_rest(keys: 
     vault = Vault(keys)
     kept, lost = (vault.seal(Payload(salts=b"s", body=body, tenant="acme"), f"gw.0/{i}") for i in range(2))
     keys.rotate(2)
-    moved = vault.rewrap(kept, "gw.0/0", "acme", 2)
+    vault.ready()
+    moved = vault.rewrap(kept, "gw.0/0", "acme")
     keys.destroy(1)
     later = Vault(keys)
     assert (moved.kek, moved.body) == (2, kept.body)
