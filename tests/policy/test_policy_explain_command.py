@@ -15,9 +15,10 @@ from typer.testing import CliRunner, Result
 from gateway.cli.policy import app
 from gateway.ledger import record
 from gateway.ledger.ledger import Payload
+from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.record import Record
 from gateway.ledger.shard import ShardLedger
-from gateway.ledger.vault import FileKeys, Vault
+from gateway.ledger.vault import Vault
 from gateway.pipeline.payload import encode_payload
 from gateway.policy.bundle import Bundle
 from gateway.policy.pdp import Query
