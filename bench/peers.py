@@ -2,9 +2,9 @@
 
 MLServer, KServe's Python server and Triton with its Python backend (dynamic batching on) are installed from PyPI into
 environments of their own below .tools/peers, which takes minutes the first time. None of them authenticates, decides or
-records anything. Envoy with OPA before the bare server is what decides today: OPA sees every call with its body and logs
-its decision to a console, neither durably nor with what came out. A peer that cannot be installed or started is skipped
-with the reason.
+records anything. Envoy with OPA before the bare server is what decides about calls today: OPA sees each with its body
+and logs its decision to a console, neither durably nor with what came out. A peer that cannot be installed or started
+is skipped with the reason.
 
     python bench/peers.py --rounds 3
 """

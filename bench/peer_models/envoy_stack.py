@@ -1,4 +1,6 @@
-"""Envoy with OPA in front of the bare server, as one process tree: ``envoy_stack.py ENVOY OPA BARE MODEL SCRATCH PORT``.
+"""Envoy with OPA in front of the bare server, as one tree of processes.
+
+    envoy_stack.py ENVOY OPA BARE MODEL SCRATCH PORT
 
 Every call with its body is decided by OPA (a local socket, decision log on its console) before Envoy passes it on. Ends
 all three on SIGTERM or when one of them ends.
