@@ -1,7 +1,8 @@
 """What the observer costs a record, and whether it keeps up: ``python bench/observer.py [records]``.
 
 Reads a shard of its own making with the followers that the observer runs, one core, and prints records a second
-for metrics, usage and traces (sampled to 200 traces a second, handed to nobody).
+for metrics, usage and traces (sampled to 200 traces a second, handed to nobody), how much memory that took, and what
+``gateway usage`` reads afterwards, with the closing and without.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from gateway.ledger import segment
 from gateway.ledger.follower import Follower, Tail
 from gateway.ledger.record import Record, encode
 from gateway.ledger.tree import Tree
+from gateway.observer.account import Account
+from gateway.observer.closing import UsageFold
 from gateway.observer.delivery import Delivery
-from gateway.observer.folds import MetricsFold, UsageFold
+from gateway.observer.folds import MetricsFold
 from gateway.observer.followers import FoldFollower
 from gateway.observer.metrics import Metrics
 from gateway.observer.openmetrics import render
@@ -93,6 +98,11 @@ def measure(root: Path, name: str, followers: Sequence[Follower], count: int) ->
     print(f"{name:28} {per:7.2f} us a record {count / spent:12,.0f} records/s {share}")
 
 
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(psutil.Process().memory_info().rss)
+
+
 def main() -> None:
     """Print the table."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
@@ -114,9 +124,16 @@ def main() -> None:
         traces = Delivery("traces", maker, send, data / "t.db", clock_us=lambda: 0)
         for follower in (counting, usage, traces):
             follower.open(lambda shard: count)
+        before = resident()
         measure(root, "metrics", [counting], count)
         measure(root, "usage", [usage], count)
         measure(root, "traces, 200 kept a second", [traces], count)
+        print(f"memory grew by {(resident() - before) / 1e6:.1f} MB meanwhile")
+        usage.close()
+        for name, closing in (("usage, from the closing", data / "u.db"), ("usage, every record", None)):
+            start = time.process_time()
+            check = Account(root, 0, 2**62, closing=closing).read()
+            print(f"{name:28} {time.process_time() - start:7.3f} s  {check}")
         start = time.process_time()
         text = render(metrics.families())
         print(

@@ -1,4 +1,4 @@
-"""``gateway usage``: who used what, exactly, straight from the ledger."""
+"""``gateway usage``: who used what, exactly, reconciled with the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import typer
 
 from gateway.cli.usage_print import print_table
 from gateway.ledger.record import Record
-from gateway.observer.reconcile import Reconciliation, tally
+from gateway.observer.account import Account
+from gateway.observer.reconcile import Reconciliation
 from gateway.observer.report import html_report
 from gateway.observer.usage import Usage
 from gateway.observer.usage_formats import (
@@ -21,6 +22,7 @@ from gateway.observer.usage_formats import (
     DIMENSIONS,
     cloud_event,
     focus_rows,
+    iso,
     rows_by,
     to_csv,
 )
@@ -86,23 +88,27 @@ def usage(
     source: Annotated[
         str, typer.Option(help="Names this gateway in CloudEvents and FOCUS rows.")
     ] = "inference-gateway",
+    recount: Annotated[
+        bool,
+        typer.Option("--recount", help="Read every record instead of the observer's closing, and compare the two."),
+    ] = False,
 ) -> None:
-    """Who used which model, computed from the ledger and reconciled with its count (exit status 1 if it is not)."""
+    """Who used which model, from the observer's closing and the newest records, reconciled with the ledger's count
+    (exit status 1 if it is not)."""
     if context.invoked_subcommand is not None:
         return
     by = dimensions(group_by)
     chosen = Format.JSON if json else format
-    events: list[bytes] = []
     if chosen is Format.CLOUDEVENTS:
         found, check = read(
-            data, start, end, lambda record: events.append(msgspec.json.encode(cloud_event(record, source)))
+            data, start, end, lambda record: typer.echo(msgspec.json.encode(cloud_event(record, source)))
         )
     else:
-        found, check = read(data, start, end)
+        found, check = read(data, start, end, recount=recount)
     if chosen is Format.TABLE:
         print_table(by, rows_by(found.rows, by), check)
     else:
-        _print_text(chosen, found, by, source, events)
+        _print_text(chosen, found, by, source)
         typer.echo(str(check), err=True)
     if not check.exact:
         raise typer.Exit(1)
@@ -131,27 +137,48 @@ def report(
 
 
 def read(
-    data: Path, start: str, end: str, each: Callable[[Record], None] = lambda record: None
+    data: Path, start: str, end: str, each: Callable[[Record], None] | None = None, *, recount: bool = False
 ) -> tuple[Usage, Reconciliation]:
     """Usage of the window in words, and whether it adds up.
 
-    Raises: typer.BadParameter for a moment that is none, or a directory that holds no ledger.
+    Raises: typer.BadParameter for a moment that is none, or a directory that holds no ledger; typer.Exit when a
+    recount finds other sums than the closing.
     """
     root = data / "ledger"
     if not root.is_dir():
         raise typer.BadParameter(f"{root} does not exist: name the gateway's data directory with --data")
     from_us = moment(start) if start else 0
     to_us = moment(end) if end else END_OF_TIME_US
-    return tally(root, from_us=from_us, to_us=to_us, each=each)
+    closing = data / "observer" / "usage.db"
+    account = Account(root, from_us, to_us, closing=closing)
+    check = account.read(each)
+    if recount:
+        again = Account(root, from_us, to_us, closing=None)
+        check = again.read(sizes=account.sizes)
+        _compare(account.usage, again.usage, closing)
+    return account.usage, check
 
 
-def _print_text(format: Format, found: Usage, by: Sequence[str], source: str, events: Sequence[bytes]) -> None:
+def _compare(closed: Usage, counted: Usage, closing: Path) -> None:
+    """Raises: typer.Exit when the two differ, having named the first difference."""
+    keys = sorted(closed.rows.keys() | counted.rows.keys())
+    differing = [key for key in keys if closed.rows.get(key) != counted.rows.get(key)]
+    if differing:
+        first = differing[0]
+        typer.echo(
+            f"{len(differing)} of {len(keys)} hourly sums in {closing} are not those of the records, the first that of "
+            f"{iso(first.hour_us)} {'/'.join(first[1:])}: closed {closed.rows.get(first)}, counted "
+            f"{counted.rows.get(first)}. Unless records were pruned, stop the gateway and delete the closing: it is "
+            "made again",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+
+def _print_text(format: Format, found: Usage, by: Sequence[str], source: str) -> None:
     if format is Format.CSV:
         typer.echo(to_csv(rows_by(found.rows, by)), nl=False)
     elif format is Format.FOCUS:
         typer.echo(to_csv(focus_rows(found.rows, source)), nl=False)
-    elif format is Format.CLOUDEVENTS:
-        for event in events:
-            typer.echo(event)
-    else:
+    elif format is Format.JSON:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows_by(found.rows, by)), indent=2))

@@ -14,8 +14,9 @@ from starlette.routing import BaseRoute
 
 from gateway.ledger.follower import Follower, follow
 from gateway.ledger.record import Record
+from gateway.observer.closing import UsageFold
 from gateway.observer.exporters import exporters
-from gateway.observer.folds import MetricsFold, UsageFold
+from gateway.observer.folds import MetricsFold
 from gateway.observer.followers import FoldFollower
 from gateway.observer.http import admin_app, admin_server, listen
 from gateway.observer.lag import Lookout

@@ -7,7 +7,8 @@ import sqlite3
 from pathlib import Path
 
 from gateway.ledger.follower import Tail
-from gateway.observer.folds import MetricsFold, UsageFold, stored_usage
+from gateway.observer.closing import UsageFold, read_closed
+from gateway.observer.folds import MetricsFold
 from gateway.observer.followers import FoldFollower
 from gateway.observer.lag import Lookout
 from gateway.observer.metrics import Metrics
@@ -36,8 +37,7 @@ def finish(shards, path: Path) -> list[tuple[object, object]]:
         pass
     follower.close()
     tail.close()
-    with sqlite3.connect(path) as db:
-        return list(stored_usage(db).items())
+    return list(read_closed(path, whole=range(2**62), partly=()).rows.items())
 
 
 def test_usage_killed_at_random_points_equals_a_rebuild(shards, record, tmp_path: Path) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from gateway.cli.usage import app
+from gateway.ledger.follower import Tail
+from gateway.observer.closing import UsageFold
+from gateway.observer.followers import FoldFollower
 from gateway.observer.usage import HOUR_US
 
 HOUR_0 = 1_790_000_000_000_000 - 1_790_000_000_000_000 % HOUR_US  # 2026-09-21T14:00Z
@@ -112,6 +117,29 @@ def test_a_shard_that_cannot_be_read_is_exit_status_one_and_named(data: Path, sh
     path.write_bytes(b"no segment" * 500)
     result = run(data, "--json", status=1)
     assert "shard gw.1 cannot be read" in result.stderr
+
+
+def closing(data: Path) -> Path:
+    """What the observer makes of ``data``."""
+    path = data / "observer" / "usage.db"
+    follower = FoldFollower("usage", UsageFold(), path, clock_ns=lambda: 0)
+    follower.open(lambda shard: 0)
+    tail = Tail(data / "ledger", [follower])
+    tail.step()
+    tail.close()
+    follower.close()
+    return path
+
+
+def test_a_recount_agrees_with_the_closing_or_names_the_first_sum_that_does_not(data: Path) -> None:
+    path = closing(data)
+    assert run(data, "--json", "--recount").stdout == run(data, "--json").stdout
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE usage SET rows = rows + 1 WHERE tenant = 'acme'")
+    assert json.loads(run(data, "--json").stdout)[1]["rows"] == 6
+    result = run(data, "--json", "--recount", status=1)
+    assert "2 of 3 hourly sums" in result.stderr
+    assert "2026-09-21T14:00:00Z acme/acme/app/credit/3: closed Sums(requests=2" in result.stderr
 
 
 @pytest.mark.parametrize(
