@@ -43,6 +43,11 @@ class DataDir:
         return self.root / "policy"
 
     @property
+    def grants(self) -> Path:
+        """Emergency grants, one file each."""
+        return self.policy / "grants"
+
+    @property
     def keys(self) -> Path:
         """API keys, hashed."""
         return self.root / "keys.json"

@@ -15,8 +15,9 @@ from gateway.app.child import Child, Status
 from gateway.app.chronicle import Chronicle
 from gateway.app.clocks import clock_ns, clock_us
 from gateway.app.data import DataDir
+from gateway.app.embedded import reading
 from gateway.app.failure import StartupError
-from gateway.app.policies import reading
+from gateway.app.lenience_watch import LenienceWatch
 from gateway.app.shadow import ShadowRollout
 from gateway.app.shadow_follower import ShadowFollower
 from gateway.config import Config
@@ -47,13 +48,17 @@ async def observe(child: Child, config: Config) -> None:
         keeper = await _keeper(stack, data)
         shadow, rollout = _shadow(config, data, keeper)
         stack.callback(rollout.close)
-        observer = _observer(config, data, child.brief.workers, keeper, lambda: tuple(shadow.families()))
+        lenience = _lenience(config, data, keeper)
+        observer = _observer(
+            config, data, child.brief.workers, keeper, lambda: (*shadow.families(), *lenience.families())
+        )
         await child.listen(_nothing_to_reload)
         stack.push_async_callback(
             _settled,
             asyncio.gather(
                 follow(data.ledger, [shadow], stop=child.stop, poll_s=POLL_S),
                 _each(config.policy.poll_s, child.stop, rollout.step),
+                _each(config.policy.poll_s, child.stop, lenience.step),
             ),
         )
         try:
@@ -89,6 +94,20 @@ def _shadow(config: Config, data: DataDir, keeper: Keeper) -> tuple[ShadowFollow
     )
     rollout.open()
     return follower, rollout
+
+
+def _lenience(config: Config, data: DataDir, keeper: Keeper) -> LenienceWatch:
+    """What is not enforced, shown."""
+    watch = LenienceWatch(
+        keeper,
+        signers=config.policy.break_glass,
+        grants=data.grants,
+        exceptions=config.policy.exceptions,
+        memory=data.observer / "lenience.json",
+        clock_us=clock_us,
+    )
+    watch.open()
+    return watch
 
 
 def _observer(
@@ -165,7 +184,7 @@ async def _each(seconds: float, stop: asyncio.Event, step: Callable[[], Awaitabl
         await wait(stop, seconds)
 
 
-async def _settled(background: asyncio.Future[tuple[None, None]]) -> None:
+async def _settled(background: asyncio.Future[tuple[None, None, None]]) -> None:
     """Give what follows the ledger a moment for what is left."""
     await asyncio.wait({background}, timeout=LAST_S)
     background.cancel()

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from gateway.cli import policy_grant
 from gateway.cli.policy_check import check_command, run_command
 from gateway.cli.policy_explain import explain_command
 from gateway.cli.policy_options import DEFAULT, Directory, Json, read
@@ -23,6 +24,7 @@ from gateway.policy.schema import Gateway, json_schema
 
 app = typer.Typer(help="Check, test and prove policies; replay decisions; roll back.", no_args_is_help=True)
 
+app.add_typer(policy_grant.app, name="grant")
 app.command("check", epilog="Example: gateway policy check policies")(check_command)
 app.command("test", epilog="Example: gateway policy test policies --min-coverage 90")(run_command)
 app.command("replay", epilog="Example: gateway policy replay --data data --candidate policies-next --since 7d")(

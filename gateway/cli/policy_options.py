@@ -69,9 +69,12 @@ def author() -> str:
 
 def since_us(text: str) -> int:
     """``7d``, ``12h``, ... before now, in microseconds since 1970; "" is the beginning. Raises: BadParameter."""
-    if not text:
-        return 0
+    return now_us() - seconds(text) * 1_000_000 if text else 0
+
+
+def seconds(text: str) -> int:
+    """How long ``7d``, ``12h``, ... is. Raises: BadParameter."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", text)
     if match is None:
         raise typer.BadParameter(f"{text!r} is no duration; write a number and s, m, h, d or w, such as 7d")
-    return now_us() - int(match[1]) * _SECONDS[match[2]] * 1_000_000
+    return int(match[1]) * _SECONDS[match[2]]

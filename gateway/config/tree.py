@@ -122,19 +122,29 @@ class Policy(Section):
     opa_timeout_ms: Count = 100
     """Longest wait for OPA; a slower decision is UNAVAILABLE."""
     cache_entries: Annotated[int, Field(ge=0)] = 10_000
-    """Exact decision cache of the embedded engine, in entries; 0 turns it off."""
+    """Exact decision cache, in entries; 0 turns it off. Used with an OPA server only if `opa_cache` is on."""
+    cache_verify: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of cache hits decided again; one that differs is denied and turns the cache off (embedded engine)."""
+    opa_cache: bool = False
+    """Cache an OPA server's allows, 5 s at most, where its bundle owns everything and keeps to the portable profile."""
+    record_input: Literal["slice", "full"] = "slice"
+    """Kept with a record: the values that the policy reads, or all of the input, without a cache (embedded engine)."""
+    max_staleness_s: Seconds = 0.0
+    """Decide nothing this long after the policy in force was last confirmed by its source; 0 never."""
     hide_existence: bool = False
     """Answer PERMISSION_DENIED for models that do not exist, unless the caller would be allowed."""
     poll_s: Annotated[float, Field(gt=0)] = 1.0
     """How often the policy directory is looked at for changes."""
     exceptions: Path | None = None
-    """File (JSON) of dated exceptions whose denials only warn; followed like the policies (embedded engine)."""
+    """File (JSON) of dated exceptions whose denials only warn; followed like the policies."""
+    break_glass: Path | None = None
+    """File (JSON) of the keys that sign emergency grants, and how many each needs; without it, no grant counts."""
     shadow: Path | None = None
     """Candidate bundle that decides recorded calls again, off the request path, and changes nothing; followed."""
     shadow_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the decisions that the candidate is asked about."""
     signers: Path | None = None
-    """File (JSON) of the keys one of which must have signed the bundle; without it, none (embedded engine)."""
+    """File (JSON) of the keys one of which must have signed the bundle; without it, none."""
 
 
 class Identity(Section):

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 from gateway.policy.wire import BadResponse, Response, ResponseParser
@@ -55,8 +56,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  # asyncio's own promise
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports have no asyncio base class
         self.usable = True
 
     def data_received(self, data: bytes) -> None:

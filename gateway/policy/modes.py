@@ -8,6 +8,7 @@ policy's own named reasons are never softened.
 from __future__ import annotations
 
 import datetime
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -17,7 +18,9 @@ import msgspec
 from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.obligations import Header
 from gateway.policy.pdp import DecisionPoint, Query
-from gateway.types import Decision
+from gateway.types import Decision, Reason
+
+_log = logging.getLogger("gateway.policy")
 
 Mode: TypeAlias = Literal["enforce", "warn"]
 _OF_GATEKEEPER: dict[str, Mode] = {"deny": "enforce", "dryrun": "warn"}
@@ -67,17 +70,50 @@ class ModeEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         )
 
 
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """Emergency access, verified: ``subject`` of ``tenant`` passes the denials ``reasons`` of ``action`` on ``model``
+    ("" for any) from ``from_us`` to ``until_us`` (microseconds since 1970). See ``breakglass``."""
+
+    id: str
+    subject: str
+    tenant: str
+    action: str
+    model: str
+    reasons: frozenset[str]
+    why: str
+    from_us: int
+    until_us: int
+    signers: tuple[str, ...]
+
+    def holds(self, now_us: int) -> bool:
+        """Whether it is in force; its end is no longer part of it."""
+        return self.from_us <= now_us < self.until_us
+
+    def covers(self, code: str, query: Query) -> bool:
+        """Whether it passes a denial of ``query`` with ``code``."""
+        who, action = query.principal, query.context.action
+        model = query.model.id.name if query.model is not None else ""
+        return (
+            code in self.reasons
+            and (who.id, who.tenant) == (self.subject, self.tenant)
+            and f"{action.group}:{action.name}" == self.action
+            and self.model in ("", model)
+            and self.holds(query.context.received_us)
+        )
+
+
 class ModedPoint:
-    """A decision point whose denials only warn where every reason has an exception in force.
+    """A decision point whose denials only warn where every reason has an exception, or a grant, in force.
 
     Such a decision stays a denial, with its reasons and obligations; its effect is ``warned``, for which ``enforce``
     gives a permit, and the caller gets the codes in ``x-policy-warning``. The narrowest entry wins: tenant and model,
-    then either, then neither.
+    then either, then neither. What a grant served says so among its reasons and in the log, each time.
     """
 
-    def __init__(self, point: DecisionPoint, entries: Iterable[ModeEntry]) -> None:
+    def __init__(self, point: DecisionPoint, entries: Iterable[ModeEntry], grants: Iterable[Grant] = ()) -> None:
         self._point = point
         self._entries = _narrowest_first(entries)
+        self._grants = tuple(grants)
 
     @property
     def revision(self) -> str:
@@ -92,16 +128,28 @@ class ModedPoint:
         """Entries that soften now: what startup logs, metrics and the console must show."""
         return tuple(entry for entry in self._entries if entry.warns and now_us < entry.until_us)
 
-    async def decide(self, query: Query) -> Decision:
-        """The decision, softened where an exception covers all of it. Raises: what the point raises."""
-        decision = await self._point.decide(query)
-        if decision.allow or not self._entries or not self._softens(decision, query):
-            return decision
-        return soften(decision)
+    def grant(self, grants: Iterable[Grant]) -> None:
+        """Decide with other grants from the next query on."""
+        self._grants = tuple(grants)
 
-    def _softens(self, decision: Decision, query: Query) -> bool:
-        codes = decision.codes
-        return bool(codes) and all(self._warns(code, query) for code in codes)
+    async def decide(self, query: Query) -> Decision:
+        """The decision, softened where exceptions and grants cover all of it. Raises: what the point raises."""
+        decision = await self._point.decide(query)
+        if decision.allow or not (self._entries or self._grants):
+            return decision
+        return self._softened(decision, query)
+
+    def _softened(self, decision: Decision, query: Query) -> Decision:
+        used: list[Grant] = []
+        for code in decision.codes:
+            if not self._warns(code, query):
+                grant = next((grant for grant in self._grants if grant.covers(code, query)), None)
+                if grant is None:
+                    return decision
+                used.append(grant)
+        if used:
+            _log.warning("policy.break_glass_used", extra={"grants": [g.id for g in used], "decision": decision.id})
+        return soften(decision, used) if decision.codes else decision
 
     def _warns(self, code: str, query: Query) -> bool:
         tenant = query.principal.tenant
@@ -117,10 +165,19 @@ def _narrowest_first(entries: Iterable[ModeEntry]) -> tuple[ModeEntry, ...]:
     return tuple(sorted(entries, key=lambda entry: (not entry.tenant) + (not entry.model)))
 
 
-def soften(decision: Decision) -> Decision:
+def soften(decision: Decision, grants: Iterable[Grant] = ()) -> Decision:
     """The same denial with the effect ``warned``; its codes travel to the caller as an obligation."""
-    warning = Header(name="x-policy-warning", value=",".join(decision.codes)[:1024])
-    return msgspec.structs.replace(decision, effect="warned", obligations=(*decision.obligations, warning))
+    used = tuple(
+        Reason(BREAK_GLASS, "warn", grant.why, {"grant": grant.id, "signers": list(grant.signers)})
+        for grant in dict.fromkeys(grants)
+    )
+    codes = decision.codes + ((BREAK_GLASS,) if used else ())
+    return msgspec.structs.replace(
+        decision,
+        effect="warned",
+        reasons=decision.reasons + used,
+        obligations=(*decision.obligations, Header(name="x-policy-warning", value=",".join(codes)[:1024])),
+    )
 
 
 class _Stated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

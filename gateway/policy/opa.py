@@ -7,11 +7,12 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.errors import DeadlineExceeded, Internal, PolicyUnavailable
-from gateway.policy import schema
+from gateway.policy import schema, slices
 from gateway.policy.breaker import Breaker
 from gateway.policy.connections import Address, NotAnswered, Pool
 from gateway.policy.input import PARAMS, document, encode
 from gateway.policy.pdp import Query
+from gateway.policy.reads import Reads
 from gateway.policy.regorus import decision_id
 from gateway.policy.schema import Gateway
 from gateway.policy.verdict import Verdict, denial, read, undefined
@@ -52,7 +53,7 @@ class OpaPoint:
     """Asks one OPA server. For one event loop.
 
     ``budget_ms`` bounds a decision together with a fifth of what the call has left; ``clock_ns`` is monotonic.
-    A decision's ``slice`` is the full input: which values a remote policy reads is not known here.
+    A decision's ``slice`` is the full input, or its values at ``reads`` where somebody knows what the policy reads.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class OpaPoint:
         self._budget_s = budget_ms / 1000
         self._params = params
         self._breaker = breaker or Breaker()
+        self.reads: Reads | None = None
         self._revision = ""
 
     @property
@@ -86,8 +88,9 @@ class OpaPoint:
 
         Raises: PolicyUnavailable when it could not be asked, DeadlineExceeded when the call's own time was up first.
         """
+        facts = document(query, self._gateway, self._params)
         try:
-            raw = encode(document(query, self._gateway, self._params))
+            raw = encode(facts)
             schema.check(raw)
         except (msgspec.ValidationError, TypeError) as error:
             raise Internal(query.context.call_id) from error
@@ -106,7 +109,7 @@ class OpaPoint:
             engine="opa",
             policy_version=verdict.policy_version,
             ttl_s=verdict.ttl_s,
-            slice=raw,
+            slice=raw if self.reads is None else slices.cut(facts, self.reads),
         )
 
     async def ask(self, raw: bytes, timeout_s: float, traceparent: str = "") -> tuple[Verdict, str]:

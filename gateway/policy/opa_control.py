@@ -8,6 +8,7 @@ hundred microseconds do not matter. Every exception of its transports means "cou
 from __future__ import annotations
 
 import asyncio
+import datetime
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from typing import Self
 
 import aiohttp
 import msgspec
+from opa_client.errors import PolicyNotFoundError
 from opa_client.opa_async import AsyncOpaClient
 
 from gateway.errors import PolicyUnavailable
 from gateway.policy.connections import Address
 from gateway.policy.opa import CouldNotAsk, interpret
+from gateway.policy.opa_reads import Unknowable
 from gateway.policy.verdict import Verdict
 from gateway.policy.wire import Response
 
@@ -36,13 +39,16 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BundleState:
-    """One bundle as the server reports it. ``error`` is "" when the last download was accepted."""
+    """One bundle as the server reports it. ``error`` is "" when the last download was accepted; ``refreshed_us`` is
+    when its source last answered, in microseconds since 1970 (0: never, or not told)."""
 
     name: str
     keyid: str
+    scope: str
     revision: str
     activated: bool
     error: str
+    refreshed_us: int
 
 
 class _UnixClient(AsyncOpaClient):  # type: ignore[misc]  # the package has no types
@@ -103,8 +109,9 @@ class OpaControl:
             reported = {}
         return tuple(_state(name, configured[name], reported.get(name)) for name in sorted(configured))
 
-    async def preflight(self, *, keyids: frozenset[str] = frozenset()) -> None:
-        """Return when the server may decide: new enough, its bundles active, signed by one of ``keyids`` if any.
+    async def preflight(self, *, keyids: frozenset[str] = frozenset(), scope: str = "") -> None:
+        """Return when the server may decide: new enough, its bundles active, signed by one of ``keyids`` for ``scope``
+        if there are any.
 
         Raises: NotReady, PolicyUnavailable.
         """
@@ -116,11 +123,40 @@ class OpaControl:
         for state in states:
             if keyids and state.keyid not in keyids:
                 raise NotReady(f"bundle {state.name}: signing keyid {state.keyid!r}, expected {sorted(keyids)}")
+            if keyids and state.scope != scope:
+                raise NotReady(f"bundle {state.name}: signing scope {state.scope!r}, expected {scope!r}")
             if not state.activated:
                 cause = state.error or "never activated; is status configured?"
                 raise NotReady(f"bundle {state.name} is not active: {cause}")
         if keyids and not states:
             raise NotReady("no bundle is configured, so nothing is signed")
+
+    async def refreshed_us(self) -> int:
+        """When the source of every bundle had last answered. Raises: NotReady when the server does not say."""
+        states = await self.bundles()
+        oldest = min((state.refreshed_us for state in states), default=0)
+        if not oldest:
+            raise NotReady("policy.max_staleness_s needs bundles from a service, and the server's status plugin")
+        return oldest
+
+    async def modules(self) -> dict[str, str]:
+        """The text of every module that the server has. Raises: PolicyUnavailable."""
+        names = await self._get("get_policies_list")
+        found: dict[str, str] = {}
+        for name in names if isinstance(names, list) else ():
+            found[str(name)] = str(_dig(await self._get("get_policy", str(name)), "result").get("raw", ""))
+        return found
+
+    async def owns_everything(self) -> None:
+        """Return when bundles own all policies and data, so that nothing changes without a revision.
+
+        Raises: Unknowable, PolicyUnavailable.
+        """
+        bundles = _dig(await self._get("get_data", "system/bundles"), "result")
+        for name in bundles or {"": {}}:
+            manifest = _dig(bundles.get(name), "manifest")
+            if manifest.get("roots", [""]) != [""] or not manifest.get("revision"):
+                raise Unknowable(f'bundle {name!r} needs a revision and the roots [""], or writes go unseen')
 
     async def ask(self, raw: bytes, timeout_s: float) -> tuple[Verdict, str]:
         """One decision by the plain transport. An HTTP error loses OPA's body here, so it is never an answer.
@@ -136,10 +172,13 @@ class OpaControl:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError, CouldNotAsk) as error:
             raise PolicyUnavailable("the policy engine cannot be asked") from error
 
-    async def _get(self, what: str) -> object:
+    async def _get(self, what: str, *arguments: str) -> object:
+        """What the client's method answers; None for something that is not there. Raises: PolicyUnavailable."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await getattr(self._open(), what)()
+                return await getattr(self._open(), what)(*arguments)
+        except PolicyNotFoundError:
+            return None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise PolicyUnavailable(f"OPA's {what.removeprefix('get_')} cannot be read") from error
 
@@ -155,10 +194,22 @@ def _state(name: str, configured: object, reported: object) -> BundleState:
     return BundleState(
         name,
         str(_dig(configured, "signing").get("keyid", "")),
+        str(_dig(configured, "signing").get("scope", "")),
         str(status.get("active_revision", "")),
         not last.startswith(_NEVER),
         str(status.get("message", "") or status.get("code", "")),
+        _microseconds(str(status.get("last_successful_request", _NEVER))),
     )
+
+
+def _microseconds(text: str) -> int:
+    """A moment as OPA writes it (RFC 3339, nanoseconds); 0 for never."""
+    if text.startswith(_NEVER):
+        return 0
+    try:
+        return int(datetime.datetime.fromisoformat(text).timestamp() * 1_000_000)
+    except ValueError:
+        return 0
 
 
 def _dig(value: object, *path: str) -> Mapping[str, object]:

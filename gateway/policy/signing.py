@@ -43,6 +43,11 @@ class Trust:
         if not self.keys or any(not key.keyid for key in self.keys):
             raise ValueError("signed bundles need a key with a keyid: without one, anybody's key would do")
 
+    @property
+    def keyids(self) -> frozenset[str]:
+        """The ids of all keys."""
+        return frozenset(key.keyid for key in self.keys)
+
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
