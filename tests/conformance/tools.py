@@ -1,23 +1,45 @@
-"""Outside tools: on PATH or in ``.tools/bin``, where ``make tools`` puts them."""
+"""Outside tools: on PATH, or where ``make tools`` puts them; clients that need an environment of their own."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
-_BIN = Path(__file__).parents[2] / ".tools" / "bin"
+_TOOLS = Path(__file__).parents[2] / ".tools"
+_PROGRAMS = Path(__file__).parent / "clients"
 
 
 def tool(name: str) -> str:
     """Its path. Skips the test where it is missing, and fails it in CI."""
-    found = shutil.which(name) or shutil.which(name, path=str(_BIN))
-    if found is not None:
-        return found
-    text = f"{name} is missing: run 'make tools'"
+    found = shutil.which(name) or shutil.which(name, path=str(_TOOLS / "bin"))
+    return found or missing(name)
+
+
+def client_python(name: str) -> str:
+    """The interpreter of ``name``'s environment. Skips the test where it is missing, and fails it in CI."""
+    home = _TOOLS / "clients" / name
+    return str(home / "bin" / "python") if (home / ".installed").exists() else missing(f"the client {name}")
+
+
+def client_sees(name: str, *arguments: str) -> dict[str, Any]:
+    """What the program of the client ``name`` in ``clients/`` tells of its calls."""
+    command = [client_python(name), str(_PROGRAMS / f"{name}_calls.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test for want of ``what``, or fail it in CI."""
+    text = f"{what} is missing: run 'make tools'"
     if os.environ.get("CI") == "true":
         pytest.fail(text)
     pytest.skip(text)
