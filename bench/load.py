@@ -16,6 +16,7 @@ SILENCE = "10s"
 """A server that says nothing for so long will not answer any more."""
 
 METHOD = "inference.GRPCInferenceService/ModelInfer"
+STREAM_METHOD = "inference.GRPCInferenceService/ModelStreamInfer"
 HOW_TO_GET_IT = (
     "h2load is not on PATH; it comes with nghttp2: 'apt-get install nghttp2-client' (Debian, Ubuntu), "
     "'dnf install nghttp2' (Fedora), 'brew install nghttp2' (macOS)"
@@ -72,8 +73,9 @@ def send(
     headers: tuple[str, ...] = (),
     core: int | None = None,
     rate: float = 0,
+    method: str = METHOD,
 ) -> Load:
-    """Send the framed ``body`` ``requests`` times and wait for every answer.
+    """Send the framed ``body`` ``requests`` times to ``method`` and wait for every answer.
 
     With ``rate`` (requests a second) sending follows the clock and not the answers, as long as streams are left.
 
@@ -88,7 +90,7 @@ def send(
             command.append(f"--rps={rate / shape.connections:.3f}")
         for header in ("content-type: application/grpc", "te: trailers", *headers):
             command += ["-H", header]
-        command.append(f"http://127.0.0.1:{port}/{METHOD}")
+        command.append(f"http://127.0.0.1:{port}/{method}")
         if core is not None:
             command = ["taskset", "--cpu-list", str(core), *command]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

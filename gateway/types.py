@@ -60,7 +60,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     claims: Mapping[str, object] = {}
 
 
-class TraceContext(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class TraceContext(msgspec.Struct, frozen=True, gc=False):
     """W3C trace context of one call: our server span and its parent, in lower-case hex, always assigned.
 
     ``parent_id`` is "" when we start the trace. ``flags`` is the incoming byte as two hex digits.

@@ -5,12 +5,14 @@ One small request and its reply take about 5 us together (``bench/codec.py``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from google.protobuf.message import DecodeError
 
 from gateway.errors import GatewayError, InvalidInput, MessageTooLarge, Unparsable
 from gateway.rpc import contents
+from gateway.rpc.cut import LARGE, cut
 from gateway.rpc.parameters import request_parameters
 from gateway.rpc.regions import NO_REGIONS, Regions, placement
 from gateway.rpc.reply_bytes import reply_bytes
@@ -29,16 +31,25 @@ def parse_infer(body: bytes) -> ModelInferRequest:
 def decode_infer(body: bytes, context: Context, regions: Regions = NO_REGIONS, *, stream_seq: int = 0) -> Call:
     """The call in ``body``; tensors in raw form, unchecked against any model.
 
+    Raw data of a large message stays in ``body``: ``Tensor.data`` is a view of it then.
+
     The first thing wrong with parameters or the tensors' encoding becomes ``Call.defect``: it is raised after
     the decision, so that nobody learns it before policy has allowed the call. A defective input is still named
     in ``Call.inputs``, without data, so that policy sees the whole request.
 
     Raises: Unparsable when ``body`` is not a ModelInferRequest.
     """
-    request = parse_infer(body)
+    raws: Sequence[bytes | memoryview]
+    if len(body) < LARGE:
+        request = parse_infer(body)
+        raws = request.raw_input_contents[:]
+    else:
+        rest, raws = cut(body)
+        request = parse_infer(rest)
+        raws = raws or request.raw_input_contents[:]
     defects: list[GatewayError] = []
     parameters = _parameters(request, defects) if request.parameters else {}
-    inputs = _inputs(request, regions, defects)
+    inputs = _inputs(request, raws, regions, defects)
     return Call(
         context=context,
         model=ModelRef(request.model_name, request.model_version),
@@ -59,14 +70,15 @@ def _parameters(request: ModelInferRequest, defects: list[GatewayError]) -> Para
         return {}
 
 
-def _inputs(request: ModelInferRequest, regions: Regions, defects: list[GatewayError]) -> tuple[Tensor, ...]:
-    raws = request.raw_input_contents[:]
+def _inputs(
+    request: ModelInferRequest, raws: Sequence[bytes | memoryview], regions: Regions, defects: list[GatewayError]
+) -> tuple[Tensor, ...]:
     taken = 0  # raw entries belong, in order, to the inputs that are not in shared memory
     shared = 0  # bytes read from shared memory
     tensors = []
     for wire in request.inputs[:]:
         source: Literal["raw", "typed", "shared_memory"] = "raw"
-        data = b""
+        data: bytes | memoryview = b""
         try:
             if wire.parameters and (place := placement(wire.name, wire.parameters)):
                 source = "shared_memory"

@@ -9,15 +9,25 @@ from __future__ import annotations
 import functools
 from typing import TypeAlias
 
+from google.protobuf.message import Message
+
 from gateway.types import Reply
-from gateway.v1.inference import ModelInferResponse
+from gateway.v1.inference import InferParameter, ModelInferResponse, ModelStreamInferResponse
 
 Layout: TypeAlias = tuple[tuple[str, str, tuple[int, ...]], ...]
 
-_FIELDS = ModelInferResponse.DESCRIPTOR.fields_by_name
-_LENGTH_DELIMITED = 2  # wire type of strings and bytes
-_ID = bytes(((_FIELDS["id"].number << 3) | _LENGTH_DELIMITED,))
-_DATA = bytes(((_FIELDS["raw_output_contents"].number << 3) | _LENGTH_DELIMITED,))
+
+def _tag(message: type[Message], field: str) -> bytes:
+    """What stands before the length of a string, of bytes or of a message inside ``message``."""
+    return bytes((message.DESCRIPTOR.fields_by_name[field].number << 3 | 2,))
+
+
+_ID = _tag(ModelInferResponse, "id")
+_DATA = _tag(ModelInferResponse, "raw_output_contents")
+_PARAMETERS = _tag(ModelInferResponse, "parameters")
+_KEY, _VALUE = b"\x0a", b"\x12"  # of a map's entry
+_TEXT = _tag(InferParameter, "string_param")
+_ANSWER = _tag(ModelStreamInferResponse, "infer_response")
 
 
 def reply_bytes(reply: Reply) -> bytes:
@@ -32,6 +42,25 @@ def reply_bytes(reply: Reply) -> bytes:
         data = tensor.data
         parts += (_DATA, varint(data.nbytes if type(data) is memoryview else len(data)), data)
     return b"".join(parts)
+
+
+def streamed(*answers: bytes) -> bytes:
+    """A ModelStreamInferResponse whose ``infer_response`` is ``answers``, merged."""
+    parts: list[bytes] = []
+    for answer in answers:
+        parts += (_ANSWER, varint(len(answer)), answer)
+    return b"".join(parts)
+
+
+def text_parameter(name: str, text: str) -> bytes:
+    """One entry of ``ModelInferResponse.parameters``."""
+    value = _TEXT + _sized(text.encode())
+    entry = b"".join((_KEY, _sized(name.encode()), _VALUE, _sized(value)))
+    return _PARAMETERS + _sized(entry)
+
+
+def _sized(data: bytes) -> bytes:
+    return varint(len(data)) + data
 
 
 def varint(number: int) -> bytes:

@@ -10,21 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import msgspec
-
 from gateway.errors import GatewayError, InvalidInput, ModelNotFound, ModelUnavailable, Unparsable
 from gateway.rpc.actions import STREAM_INFER
-from gateway.rpc.codec import decode_infer, response_of
+from gateway.rpc.codec import decode_infer, encode_reply
 from gateway.rpc.context import span_id
 from gateway.rpc.governed import Governed
 from gateway.rpc.inference import Handler
 from gateway.rpc.parameters import to_wire
 from gateway.rpc.regions import Regions
+from gateway.rpc.reply_bytes import streamed, text_parameter
 from gateway.rpc.status import known_error, refusal
 from gateway.transport.seam import Head, Stream
-from gateway.types import Call, Context, Delivery, Reply
-from gateway.v1.inference import ModelInferResponse, ModelStreamInferResponse
+from gateway.types import Call, Context, Delivery, Reply, TraceContext
+from gateway.v1.inference import InferParameter, ModelInferResponse, ModelStreamInferResponse
 
+_FINAL = ModelInferResponse(parameters={"triton_final_response": InferParameter(bool_param=True)}).SerializeToString()
 _IN_FLIGHT = 32  # messages of one stream that run or wait to be sent; then its sender is held back
 
 _FOUND_BEFORE_THE_RUN = (InvalidInput, ModelNotFound, ModelUnavailable)
@@ -100,23 +100,26 @@ class _InferStream:
             if self._statuses and not isinstance(error, _FOUND_BEFORE_THE_RUN):
                 raise refusal(error, call_id=asked.call_id, trace_id=trace_id) from error
             return encode_error(call, known_error(error, asked.call_id))
-        return delivery.body + _quotes(delivery)
+        return streamed(delivery.body, _quotes(delivery))
 
     def _context(self, size: int) -> Context:
         """The stream's context with times and a span of its own."""
         opened, clocks = self._opened, self._governed.clocks
-        return msgspec.structs.replace(
-            opened,
-            trace=msgspec.structs.replace(opened.trace, span_id=span_id()),
-            received_us=clocks.us(),
-            received_ns=clocks.ns(),
-            size=size,
+        trace = opened.trace
+        return Context(  # by position: by keyword, or replaced, it takes four times as long
+            opened.action,
+            TraceContext(trace.trace_id, span_id(), trace.parent_id, trace.flags, trace.state),
+            opened.credentials,
+            clocks.us(),
+            clocks.ns(),
+            opened.peer,
+            opened.deadline_ns,
+            opened.metadata,
+            size,
         )
 
     def _encode(self, reply: Reply) -> bytes:
-        response = response_of(reply, self._regions)
-        response.parameters["triton_final_response"].bool_param = True
-        return ModelStreamInferResponse(infer_response=response).SerializeToString()
+        return encode_reply(reply, self._regions)
 
 
 def encode_error(call: Call, error: GatewayError) -> bytes:
@@ -133,9 +136,8 @@ def encode_error(call: Call, error: GatewayError) -> bytes:
 def _quotes(delivery: Delivery) -> bytes:
     # A stream has no trailers for each answer. The record's position is known only after the answer was encoded and
     # recorded; a singular message that comes twice on the wire is merged, so these parameters join the answer's own.
-    response = ModelInferResponse()
-    response.parameters["gateway_prediction_id"].string_param = delivery.prediction_id
-    response.parameters["gateway_decision_id"].string_param = delivery.decision_id
+    quotes = _FINAL + text_parameter("gateway_prediction_id", delivery.prediction_id)
+    quotes += text_parameter("gateway_decision_id", delivery.decision_id)
     for name, value in delivery.headers:
-        response.parameters[name.replace("-", "_")].string_param = value
-    return ModelStreamInferResponse(infer_response=response).SerializeToString()
+        quotes += text_parameter(name.replace("-", "_"), value)
+    return quotes

@@ -7,6 +7,7 @@ ONNX string tensors hold text.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterable
 from typing import TypeAlias
 
@@ -15,6 +16,8 @@ import numpy as np
 Array: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"
 
 BYTES = "BYTES"
+LARGE = 64 * 1024
+"""Bytes from which a copy costs more than a view."""
 
 DTYPES: dict[str, np.dtype[np.generic]] = {
     "BOOL": np.dtype(np.bool_),
@@ -66,9 +69,14 @@ def join_elements(elements: Iterable[bytes]) -> bytes:
     return b"".join(parts)
 
 
-def to_raw(array: Array, datatype: str) -> bytes:
-    """The raw form of ``array``: row-major, little-endian; ``str`` elements as UTF-8."""
+def to_raw(array: Array, datatype: str) -> bytes | memoryview:
+    """The raw form of ``array``: row-major, little-endian; ``str`` elements as UTF-8.
+
+    Of a large array it is a view, which nobody may write to.
+    """
     if datatype != BYTES:
-        return array.tobytes()
+        if array.nbytes < LARGE or sys.byteorder == "big" or not array.flags.c_contiguous:
+            return array.tobytes()
+        return array.reshape(-1).view(np.uint8).data
     flat = array.ravel().tolist()
     return join_elements(e if isinstance(e, bytes) else str(e).encode() for e in flat)

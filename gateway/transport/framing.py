@@ -20,6 +20,11 @@ def frame(message: bytes, *, compressed: bool = False) -> bytes:
     return _prefix.pack(compressed, len(message)) + message
 
 
+def prefix(message: bytes, *, compressed: bool = False) -> bytes:
+    """Return what stands before ``message`` on the wire."""
+    return _prefix.pack(compressed, len(message))
+
+
 def whole_message(chunk: bytes) -> bytes | None:
     """Return the message if ``chunk`` is exactly one plain frame, else None: the common case, made cheap."""
     size = len(chunk) - PREFIX_BYTES

@@ -11,7 +11,7 @@ import collections
 from collections.abc import Callable
 
 from gateway.transport import compression, headers
-from gateway.transport.framing import frame
+from gateway.transport.framing import frame, prefix
 from gateway.transport.h2.calls import Call
 from gateway.transport.h2.core import (
     H2_FLAG_CAPACITY,
@@ -28,6 +28,7 @@ _CONTENT_TYPE = ("content-type", b"application/grpc")
 _STATUS_OK = ("grpc-status", b"0")
 _HEAD = HeaderMap([_CONTENT_TYPE])
 _OK = HeaderMap([_STATUS_OK])
+_LARGE = 64 * 1024  # from this size on a message follows its prefix, and is not copied to stand behind it
 _HANDLED = H2_FLAG_CAPACITY | H2_FLAG_CONN_DONE
 
 
@@ -64,12 +65,20 @@ class Sender:
         core, body = self._core, answer.body
         tail = HeaderMap([_STATUS_OK, *headers.wire(answer.trailers)]) if answer.trailers else _OK
         coding = call.coding if self._compress_min_bytes and len(body) >= self._compress_min_bytes else None
+        if coding is not None:
+            body = compression.compress(coding, body)
         head = _HEAD if coding is None else HeaderMap([_CONTENT_TYPE, ("grpc-encoding", coding)])
-        data = frame(body) if coding is None else frame(compression.compress(coding, body), compressed=True)
         if core.send_response_head(call.id, 200, head, False).stopped is not None:
             self.gone(call)
             return
         call.ended = call.headed = self.spoke = True
+        if len(body) >= _LARGE:
+            call.out = collections.deque((prefix(body, compressed=coding is not None), body))
+            call.tail = tail
+            self.pump(call)
+            self.wake()
+            return
+        data = frame(body, compressed=coding is not None)
         verdict = core.send_data(call.id, data, 0, False)
         if verdict.done and verdict.stopped is None and not verdict.flags & _HANDLED:
             self._close_stream(call, tail)
