@@ -1,4 +1,4 @@
-"""The one request that the benchmarks send: a held-out digit, and what ONNX Runtime itself says about it."""
+"""What the benchmarks send: held-out rows of the examples, and what ONNX Runtime itself says about them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class WrongAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request of ``rows`` held-out digits and the outputs that are right for it."""
+    """A request, the outputs that are right for it, and its inputs as the model takes them."""
 
     message: bytes
     expected: dict[str, bytes]
+    inputs: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
 
     def write(self, path: Path) -> Path:
         """``path``, now holding the framed request for h2load."""
@@ -37,16 +38,24 @@ class Question:
 
 def digits(rows: int = 1) -> Question:
     """The first ``rows`` held-out digits, from the top again when there are too few."""
-    with (EXAMPLES / "data" / "digits.csv").open(newline="") as file:
-        pixels = np.array(list(csv.reader(file))[1:], dtype=object)[:, 1:].astype(np.float32)
-    image = np.resize(pixels, (rows, 64)).reshape(rows, 8, 8)
-    request = ModelInferRequest(model_name="digits")
-    request.inputs.add(name="image", datatype="FP32", shape=image.shape)
-    request.raw_input_contents.append(image.tobytes())
-    session = onnxruntime.InferenceSession(MODEL / "1" / "model.onnx", providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    outputs = session.run(names, {"image": image})
-    return Question(request.SerializeToString(), {name: o.tobytes() for name, o in zip(names, outputs, strict=True)})
+    return numbers("digits", rows)
+
+
+def numbers(model: str, rows: int) -> Question:
+    """The first ``rows`` held-out rows of an example whose one input is FP32, from the top again if too few."""
+    with (EXAMPLES / "data" / f"{model}.csv").open(newline="") as file:
+        values = np.array(list(csv.reader(file))[1:], dtype=object)[:, 1:].astype(np.float32)
+    path = EXAMPLES / "models" / model / "1" / "model.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (wire,) = session.get_inputs()
+    array = np.resize(values, (rows, values.shape[1])).reshape(rows, *wire.shape[1:])
+    request = ModelInferRequest(model_name=model)
+    request.inputs.add(name=wire.name, datatype="FP32", shape=array.shape)
+    request.raw_input_contents.append(array.tobytes())
+    names, inputs = [output.name for output in session.get_outputs()], {wire.name: array}
+    outputs = session.run(names, inputs)
+    expected = {name: output.tobytes() for name, output in zip(names, outputs, strict=True)}
+    return Question(request.SerializeToString(), expected, inputs)
 
 
 def probe(port: int, question: Question, metadata: tuple[tuple[str, str], ...] = ()) -> int:

@@ -45,10 +45,13 @@ class Sample:
 class Bench:
     """Measures servers with one request and counts what each was asked."""
 
-    def __init__(self, question: Question, body: Path, seconds: float, *, pinned: bool = True) -> None:
+    def __init__(
+        self, question: Question, body: Path, seconds: float, *, pinned: bool = True, warm_up: int = WARM_UP
+    ) -> None:
         self._question = question
         self._body = body
         self._seconds = seconds
+        self._warm_up = warm_up
         self._core, self._other = cores() if pinned else (None, None)
         self.answered: dict[str, int] = defaultdict(int)
 
@@ -57,9 +60,9 @@ class Bench:
         server.pin(self._core, self._other)
         size = probe(server.port, self._question, (("x-api-key", key),))
         self.answered[server.name] += 1
-        warm = self._send(server, shape, WARM_UP, key, size)
+        warm = self._send(server, shape, self._warm_up, key, size)
         before = server.cpu_s()
-        load = self._send(server, shape, max(WARM_UP, int(warm.rate * self._seconds)), key, size)
+        load = self._send(server, shape, max(self._warm_up, int(warm.rate * self._seconds)), key, size)
         sample = Sample(load, (server.cpu_s() - before) / load.requests * 1e6, server.rss_mb())
         server.settle()
         return sample
