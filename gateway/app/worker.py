@@ -57,6 +57,7 @@ async def work(child: Child, config: Config) -> None:
             _every(config.policy.poll_s, have.policies.step),
             _every(1.0, lambda: _settle(recorder)),
             _every(1.0, lambda: _follow_settings(have)),
+            _every(1.0, lambda: _follow_trust(have)),
             _every(QUOTAS_S, lambda: asyncio.to_thread(have.counters.sync)),
         )
         gc.collect()
@@ -139,6 +140,11 @@ async def _reload(have: Parts) -> None:
         await have.trusted.reload()
         have.chain.trust(certificates=have.trusted.certificates, tokens=have.trusted.tokens)
     await have.policies.step()
+
+
+async def _follow_trust(have: Parts) -> None:
+    if have.trusted is not None and await have.trusted.follow():
+        have.chain.trust(certificates=have.trusted.certificates, tokens=have.trusted.tokens)
 
 
 async def _follow_settings(have: Parts) -> None:

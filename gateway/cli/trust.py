@@ -95,9 +95,9 @@ async def _fetch_all(issuers: tuple[IssuerEntry, ...], folder: Path) -> list[_Ro
 async def _fetch(entry: IssuerEntry, folder: Path) -> _Row:
     row = _Row(entry.issuer, entry.audiences, entry.algorithms)
     try:
-        keys = parse_key_set(await source_of(entry.jwks, entry.ca, folder).fetch())
+        keys = parse_key_set(await source_of(entry, folder).fetch())
     except KeySetError as error:
-        return replace(row, error=f"{entry.jwks}: {error}")
+        return replace(row, error=f"{entry.jwks or entry.issuer}: {error}")
     return replace(row, kids=tuple(sorted(keys)))
 
 

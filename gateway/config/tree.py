@@ -151,7 +151,7 @@ class Identity(Section):
     anonymous: bool = False
     """A call without a credential becomes the principal `anonymous`; the policy still decides."""
     trust: Path | None = None
-    """File (TOML) of token issuers and certificate rules; read again on SIGHUP. Without it only API keys count."""
+    """File (TOML) of token issuers and certificate rules; followed. Without it only API keys count."""
 
 
 class Ledger(Section):

@@ -7,11 +7,27 @@ import http.client
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
+
+import msgspec
 
 from gateway.identity.signatures import KeySetError
 
 MAX_BYTES = 1024 * 1024
+
+
+class Source(Protocol):
+    """What an issuer's entry says of its keys."""
+
+    @property
+    def issuer(self) -> str: ...
+
+    @property
+    def jwks(self) -> str: ...
+
+    @property
+    def ca(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +92,44 @@ class UrlSource:
         raise KeySetError(f"{scheme}://{host} is not https; anybody on the way could give other keys")
 
 
-def source_of(jwks: str, ca: str, folder: Path) -> FileSource | UrlSource:
-    """The source that a trust file in ``folder`` means by ``jwks``: a URL, or a file that may be relative to it."""
+class _Provider(msgspec.Struct, frozen=True):
+    """What of a provider's own description is read."""
+
+    issuer: str
+    jwks_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredSource:
+    """The JWK Set that ``issuer`` names in its own description (OpenID Connect Discovery 1.0, section 4).
+
+    The description is asked for each time: a provider may move its keys. It must be about exactly this issuer.
+    """
+
+    issuer: str
+    ca: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
+
+    async def fetch(self) -> bytes:
+        """The key set. Raises: KeySetError."""
+        said = await UrlSource(str(self), self.ca).fetch()
+        try:
+            provider = msgspec.json.decode(said, type=_Provider)
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+            raise KeySetError(f"{self} is no provider's description: {error}") from error
+        if provider.issuer != self.issuer:
+            raise KeySetError(f"{self} speaks for issuer {provider.issuer!r}, expected {self.issuer!r}")
+        return await UrlSource(provider.jwks_uri, self.ca).fetch()
+
+
+def source_of(entry: Source, folder: Path) -> FileSource | UrlSource | DiscoveredSource:
+    """The source that an entry in a trust file in ``folder`` means: a URL, a file that may be relative to it, or
+    without ``jwks`` what the issuer says itself."""
+    jwks, ca = entry.jwks, folder / entry.ca if entry.ca else None
+    if not jwks:
+        return DiscoveredSource(entry.issuer, ca)
     if jwks.startswith(("https:", "http:")):
-        return UrlSource(jwks, folder / ca if ca else None)
+        return UrlSource(jwks, ca)
     return FileSource(folder / jwks)

@@ -14,6 +14,7 @@ from cryptography import x509
 
 from gateway.errors import Unauthenticated
 from gateway.identity.names import group_defect, name_defect
+from gateway.identity.revocation import Revocations
 from gateway.types import Principal
 
 # SPIFFE-ID: a lower-case trust domain, then non-empty path segments of a few characters.
@@ -76,20 +77,28 @@ class _Known(msgspec.Struct, frozen=True, gc=False):
 
     principal: Principal
     from_s: float
-    until_s: float
+    until_s: float  # the sooner of its own end and the end of its authority's list
+    listed_until_s: float
 
 
 class ClientCertificates:
     """Maps verified certificates by the first rule that matches. For the event loop's thread.
 
     The chain was verified in the handshake, but a connection can outlive its certificate: validity is checked at
-    every call. A certificate is parsed once and remembered by its bytes, ``remembered`` of them at most; the
-    bytes object of a connection keeps its hash, so a call costs a dict lookup and two comparisons.
+    every call, and that its authority has not taken it back (``revocations``; new lists are a new object). A
+    certificate is parsed once and remembered by its bytes, ``remembered`` of them at most; the bytes object of a
+    connection keeps its hash, so a call costs a dict lookup and two comparisons.
     """
 
     def __init__(
-        self, rules: Sequence[CertificateRule], clock_s: Callable[[], float], *, remembered: int = 4096
+        self,
+        rules: Sequence[CertificateRule],
+        clock_s: Callable[[], float],
+        *,
+        revocations: Revocations | None = None,
+        remembered: int = 4096,
     ) -> None:
+        self._revocations = revocations or Revocations()
         self._rules = rules
         self._clock_s = clock_s
         self._most = remembered
@@ -107,7 +116,8 @@ class ClientCertificates:
         if now < known.from_s:
             raise Unauthenticated(f"certificate_not_yet_valid: {known.principal.credential}")
         if now > known.until_s:
-            raise Unauthenticated(f"certificate_expired: {known.principal.credential}")
+            kind = "revocations_outdated" if now > known.listed_until_s else "expired"
+            raise Unauthenticated(f"certificate_{kind}: {known.principal.credential}")
         return known.principal
 
     def _read(self, der: bytes) -> _Known:
@@ -127,8 +137,11 @@ class ClientCertificates:
             raise Unauthenticated("certificate_spiffe_id_malformed")
         fingerprint = hashlib.sha256(der).hexdigest()[:32]
         issued = int(not_before.timestamp())
+        if self._revocations.revoked(certificate):
+            raise Unauthenticated(f"certificate_revoked: {fingerprint}")
         principal = self._principal(uri, subject, fingerprint, issued, certificate.issuer.rfc4514_string())
-        return _Known(principal, float(issued), not_after.timestamp())
+        listed_s = self._revocations.until_s(certificate)
+        return _Known(principal, float(issued), min(not_after.timestamp(), listed_s), listed_s)
 
     def _principal(
         self, uri: str, subject: Mapping[str, str], fingerprint: str, issued_s: int, issuer: str

@@ -21,11 +21,11 @@ class TrustError(Exception):
 
 
 class IssuerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ``[[issuer]]``: the fields of ``ClaimRules``, and where its keys are."""
+    """One ``[[issuer]]``: the fields of ``ClaimRules``, and where its keys are ("": where the issuer itself says)."""
 
     issuer: str
     audiences: tuple[str, ...]
-    jwks: str
+    jwks: str = ""
     ca: str = ""
     algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "EdDSA")
     subject_claim: str = "sub"
@@ -62,8 +62,11 @@ class IssuerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             return "issuer and at least one audience must be given: without them any token of anybody would do"
         if unknown := [a for a in self.algorithms if a not in ALGORITHMS] or (not self.algorithms and ["none"]):
             return f"algorithms: {', '.join(unknown)} not accepted; known are {', '.join(ALGORITHMS)}"
-        if self.jwks.startswith("http:") and not re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", self.jwks):
-            return f"jwks: {self.jwks} must be https, or anybody on the way could give other keys"
+        where = self.jwks or self.issuer
+        if where.startswith("http:") and not re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]", where):
+            return f"jwks: {where} must be https, or anybody on the way could give other keys"
+        if not self.jwks and not self.issuer.startswith(("https:", "http:")):
+            return "jwks: a URL or a file; only an issuer that is an https URL can be asked where its keys are"
         if bool(self.service_claim) != bool(self.service_value):
             return "service_claim and service_value go together"
         if min(self.max_age_s, self.refresh_s, self.grace_s) < 1 or not 0 <= self.leeway_s <= 300:
@@ -95,9 +98,17 @@ class CertificateEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         return rule
 
 
+class RevocationEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[[revocation]]``: a file with a revocation list (PEM or DER), and one with the authority that signed it."""
+
+    crl: str
+    ca: str
+
+
 class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     issuer: tuple[IssuerEntry, ...] = ()
     certificate: tuple[CertificateEntry, ...] = ()
+    revocation: tuple[RevocationEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,14 @@ class Trust:
 
     issuers: tuple[IssuerEntry, ...] = ()
     rules: tuple[CertificateRule, ...] = ()
+    revocations: tuple[RevocationEntry, ...] = ()
+
+    def files(self, folder: Path) -> list[Path]:
+        """Every file that it names, as seen from the trust file's ``folder``."""
+        named = [issuer.ca for issuer in self.issuers]
+        named += [issuer.jwks for issuer in self.issuers if not issuer.jwks.startswith(("https:", "http:"))]
+        named += [name for entry in self.revocations for name in (entry.crl, entry.ca)]
+        return [folder / name for name in named if name]
 
 
 def read_trust(path: Path) -> Trust:
@@ -129,12 +148,13 @@ def read_trust(path: Path) -> Trust:
         rules = tuple(entry.rule() for entry in document.certificate)
     except RuleError as error:
         raise TrustError(f"{path}: {error}") from error
-    return Trust(document.issuer, rules)
+    return Trust(document.issuer, rules, document.revocation)
 
 
 def _nearest(text: str) -> str:
     """The known field that an unknown one is probably meant to be."""
     unknown = re.search(r"unknown field `([^`]*)`", text)
-    known = [*_Document.__struct_fields__, *IssuerEntry.__struct_fields__, *CertificateEntry.__struct_fields__]
+    entries = (_Document, IssuerEntry, CertificateEntry, RevocationEntry)
+    known = [name for entry in entries for name in entry.__struct_fields__]
     close = difflib.get_close_matches(unknown[1], known, n=1) if unknown else []
     return f"; the nearest known one is `{close[0]}`" if close else ""

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -62,6 +62,14 @@ class Authority:
         return certificate, key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
+
+    def revoke(self, chain: bytes) -> bytes:
+        """A list (PEM) that takes the certificate in ``chain`` back."""
+        now, serial = datetime.datetime.now(datetime.UTC), x509.load_pem_x509_certificate(chain).serial_number
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.name).last_update(now).next_update(now + DAY)
+        signed = builder.add_revoked_certificate(entry).sign(self.key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)
 
     def _sign(
         self, key: ec.EllipticCurvePrivateKey, subject: x509.Name, extensions: list[tuple[x509.ExtensionType, bool]]
@@ -169,6 +177,45 @@ def test_each_credential_proves_its_holder_and_the_ledger_says_whom(
     everything = b"".join(path.read_bytes() for path in served.folder.rglob("*") if path.is_file())
     for secret in (key[1], good[1].rsplit(".", 1)[1], forged[1].rsplit(".", 1)[1]):
         assert secret.encode() not in everything
+
+
+@pytest.mark.slow
+def test_keys_and_revocations_on_file_are_followed_without_a_signal(
+    served: Served, signers: dict[str, Signer], new_signer: type[Signer]
+) -> None:
+    ok, no = grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED
+    kept, taken = (served.workload(f"spiffe://acme.example/ns/clinic/sa/{name}") for name in ("kept", "taken"))
+    assert [served.ask(certificate=each) for each in (kept, taken)] == [ok, ok]
+    assert served.ask(token(signers["ES256"])) == ok
+
+    (served.folder / "ca.crl").write_bytes(served.authority.revoke(taken[0]))
+    (served.folder / "trust.toml").write_text(TRUST + '[[revocation]]\ncrl = "ca.crl"\nca = "ca.pem"\n')
+    assert becomes(no, lambda: served.ask(certificate=taken)), served.running.said()
+    assert served.ask(certificate=kept) == ok
+    assert "identity.refused.certificate_revoked" in served.running.said()
+
+    (served.folder / "ca.crl").write_bytes(served.authority.revoke(kept[0]))  # the list alone is replaced
+    assert becomes(no, lambda: served.ask(certificate=kept)), served.running.said()
+    assert served.ask(certificate=taken) == ok
+
+    other = new_signer("ES256", "next")
+    (served.folder / "keys.json").write_text(json.dumps({"keys": [other.jwk]}))
+    assert becomes(ok, lambda: served.ask(token(other))), served.running.said()
+    assert served.ask(token(signers["ES256"])) == no
+
+    (served.folder / "ca.crl").write_text("garbage")
+    assert becomes(True, lambda: "identity.trust.refused" in served.running.said())
+    assert served.ask(certificate=kept) == no  # the last good trust stays
+
+
+def becomes(wanted: object, ask: Callable[[], object]) -> bool:
+    """Whether ``ask`` comes to say so within some seconds."""
+    end = time.monotonic() + 20
+    while ask() != wanted:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 @pytest.mark.slow

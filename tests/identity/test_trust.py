@@ -155,3 +155,4 @@ def test_the_example_in_the_documentation_is_a_trust_file(tmp_path: Path) -> Non
     trust = read_trust(written(tmp_path, text.split("```toml\n")[1].split("```")[0]))
     assert [issuer.tenant_claim for issuer in trust.issuers] == ["org"]
     assert [rule.kind for rule in trust.rules] == ["service", "user"]
+    assert [entry.crl for entry in trust.revocations] == ["clients.crl"]
