@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.ledger_options import DEFAULT, Data, Json, plain_errors
+from gateway.cli.ledger_note import clock_us, note
+from gateway.cli.ledger_options import DEFAULT, Data, Json, must_hold_ledger, plain_errors
 from gateway.cli.ledger_print import effects
 from gateway.ledger import export, holds, orders, record
 from gateway.ledger.errors import LedgerError, LedgerLocked, LedgerUnwritable
@@ -33,10 +34,6 @@ _DAY_US = 86_400_000_000
 _PATIENCE_S = 60.0
 
 
-def _clock_us() -> int:
-    return time.time_ns() // 1000
-
-
 def erase(
     reason: Reason,
     tenant: Annotated[str, typer.Option(help="The tenant that the principal or subject belongs to.")] = "",
@@ -53,6 +50,7 @@ def erase(
     Example: gateway ledger erase --tenant acme --subject patient-17 --reason "GDPR Art. 17, ticket 4711"
     """
     with plain_errors():
+        must_hold_ledger(data)
         if [bool(subject), bool(principal), bool(ids)].count(True) != 1:
             raise LedgerError("name one of --subject, --principal (both with --tenant), or prediction ids with --id")
         named = _calls_of(data / PREDICTIONS, tenant, principal) if principal else {}
@@ -74,7 +72,8 @@ def erase(
             )
             for shard in (shards(root) if subject else named)
         }
-        _carry_out(root, given, as_json)
+        by = "subject" if subject else "principal" if principal else "id"
+        _carry_out(data, root, given, as_json, {"by": by, "tenant": tenant})
 
 
 def _calls_of(root: Path, tenant: str, principal: str) -> dict[str, list[int]]:
@@ -110,8 +109,9 @@ def prune(
                 f"{days:g} days is below {LEAF_FLOOR_DAYS}, the six months of Regulation (EU) 2024/1689, Art. 19(1): "
                 "add --below-floor if another law asks for it; the reason is recorded"
             )
+        must_hold_ledger(data)
         root = data / PREDICTIONS
-        before = _clock_us() - int(days * _DAY_US)
+        before = clock_us() - int(days * _DAY_US)
         held = holds.held(root)
         given = {
             shard: Order(
@@ -119,7 +119,7 @@ def prune(
             )
             for shard in shards(root)
         }
-        _carry_out(root, given, as_json)
+        _carry_out(data, root, given, as_json, {"days": str(days)})
 
 
 def hold(
@@ -132,20 +132,24 @@ def hold(
     Example: gateway ledger hold --model credit --reason "incident 2026-11, Art. 73(6)"
     """
     with plain_errors():
-        if not (data / PREDICTIONS).is_dir():
-            raise LedgerError(f"there is no ledger under {data}")
-        holds.add(data / PREDICTIONS, Hold(model=model, reason=reason, actor=getpass.getuser(), since_us=_clock_us()))
+        must_hold_ledger(data)
+        note(data, "hold", reason=reason, fields={"model": model})
+        holds.add(data / PREDICTIONS, Hold(model=model, reason=reason, actor=getpass.getuser(), since_us=clock_us()))
     typer.echo(f"held: {model}")
 
 
 def release_hold(
-    model: Annotated[str, typer.Option(help='As it was held; "*" for all.')] = "*", data: Data = DEFAULT
+    model: Annotated[str, typer.Option(help='As it was held; "*" for all.')] = "*",
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is recorded.")] = "",
+    data: Data = DEFAULT,
 ) -> None:
     """End a hold.
 
     Example: gateway ledger release-hold --model credit
     """
     with plain_errors():
+        holds.must_be_held(data / PREDICTIONS, model)
+        note(data, "release_hold", reason=reason, fields={"model": model})
         for ended in holds.release(data / PREDICTIONS, model):
             typer.echo(f"released: {ended.model}, held for: {ended.reason}")
 
@@ -156,15 +160,17 @@ def rotate_payload_key(reason: Reason, data: Data = DEFAULT, as_json: Json = Fal
     Example: gateway ledger rotate-payload-key --reason "monthly"
     """
     with plain_errors():
+        must_hold_ledger(data)
         root, keys = data / PREDICTIONS, FileKeys(data / "keys" / "payload")
         old = keys.generations()
+        note(data, "key", reason=reason, fields={"payload_key": keys.current() + 1, "destroys": len(old)})
         keys.rotate(keys.current() + 1)
         for base in (root, data / GOVERNANCE):
             given = {
                 shard: Order(id=orders.new_id(), kind="rewrap", actor=getpass.getuser(), reason=reason)
                 for shard in shards(base)
             }
-            _carry_out(base, given, as_json)
+            _carry_out(data, base, given, as_json)
         for generation in old:
             keys.destroy(generation)
         typer.echo(f"payload key {keys.current()} in use, {len(old)} destroyed", err=True)
@@ -183,7 +189,9 @@ def rotate_key(
     """
     kind = "mldsa44" if post_quantum else "ed25519"
     with plain_errors():
+        must_hold_ledger(data)
         keys = LogKeys(data / "keys" / "log")
+        note(data, "key", fields={"signing_key": kind, "act": "retire" if retire else "make"})
         if retire:
             for root in (data / PREDICTIONS, data / GOVERNANCE):
                 retire_key(root, Keyring(root / KEYRING), keys, kind)
@@ -193,11 +201,19 @@ def rotate_key(
             typer.echo(f"made {keys.make(kind)}")
 
 
-def _carry_out(root: Path, given: dict[str, Order], as_json: bool) -> None:
+def _carry_out(
+    data: Path, root: Path, given: dict[str, Order], as_json: bool, about: dict[str, str] | None = None
+) -> None:
+    """Have every shard's order carried out, and say what each did; with ``about`` it is an event first."""
     known = shards(root)
-    for shard, order in given.items():
+    for shard in given:
         if shard not in known:
             raise LedgerError(f"there is no shard {shard!r} under {root}")
+    first = next(iter(given.values()), None)
+    if about is not None and first is not None:
+        ids = tuple(f"{shard}:{order.id}" for shard, order in given.items())
+        note(data, first.kind, reason=first.reason, fields={**about, "orders": ids})
+    for shard, order in given.items():
         orders.place(root / shard, order)
     for shard, order in given.items():
         asyncio.run(_see_through(root, shard, order))
@@ -210,7 +226,7 @@ async def _see_through(root: Path, shard: str, order: Order) -> None:
     path = root / shard / orders.FOLDER / f"{order.id}.json"
     while path.exists():
         try:
-            ledger = await ShardLedger.open(root, shard, boot={"by": "gateway ledger"}, clock_us=_clock_us)
+            ledger = await ShardLedger.open(root, shard, boot={"by": "gateway ledger"}, clock_us=clock_us)
         except LedgerLocked:
             if time.monotonic() > deadline:
                 raise LedgerUnwritable(

@@ -1,4 +1,4 @@
-"""Carries out what was ordered for a shard, lets payloads expire, and writes down each erasure."""
+"""Carries out what was ordered for a shard, seals its closed segments, lets payloads expire, records each erasure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import events, holds, orders
+from gateway.ledger import events, holds, orders, sealing, spool
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.ledger import Encode, Payload
 from gateway.ledger.upkeep import Done, Order
@@ -58,12 +58,13 @@ class Caretaker:
         results = []
         for path, order in await asyncio.to_thread(orders.waiting, self._directory):
             results.append((order, await self._do(order)))
-            await asyncio.to_thread(orders.remove, path)
+            await asyncio.to_thread(spool.remove, path)
         return results
 
     async def _work(self) -> None:
         try:
             await self.carry_out()
+            await asyncio.to_thread(sealing.seal_closed, self._directory)
             now = self._clock_us()
             if now - self._expired_us >= EXPIRE_EVERY_US:
                 held = await asyncio.to_thread(holds.held, self._directory.parent)

@@ -39,12 +39,18 @@ def add(root: Path, hold: Hold) -> None:
     files.replace(root / FILE, msgspec.json.encode([*read(root), hold]))
 
 
+def must_be_held(root: Path, model: str) -> list[Hold]:
+    """The holds on ``model``. Raises: LedgerError when there is none."""
+    holds = read(root)
+    found = [hold for hold in holds if hold.model == model]
+    if not found:
+        raise LedgerError(f"there is no hold on {model!r}: held are {', '.join(h.model for h in holds) or 'none'}")
+    return found
+
+
 def release(root: Path, model: str) -> list[Hold]:
     """End all holds on ``model`` and return them. Raises: LedgerError when there is none."""
-    holds = read(root)
-    ended = [hold for hold in holds if hold.model == model]
-    if not ended:
-        raise LedgerError(f"there is no hold on {model!r}: held are {', '.join(h.model for h in holds) or 'none'}")
+    ended, holds = must_be_held(root, model), read(root)
     files.replace(root / FILE, msgspec.json.encode([hold for hold in holds if hold.model != model]))
     return ended
 

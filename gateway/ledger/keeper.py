@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from gateway.ledger import events
+from gateway.ledger import events, notices
 from gateway.ledger.anchor import anchor
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.logkeys import LogKeys
 from gateway.ledger.notary import ORIGIN, Notary
+from gateway.ledger.seals import MEMORY, Seals
 from gateway.ledger.shard import ShardLedger
 
 ANCHOR_S = 60.0
@@ -36,7 +38,9 @@ class Keeper:
         self._notary = Notary(data / "ledger", keys, clock_us=clock_us, origin=origin)
         self._own = Notary(self._root, keys, clock_us=clock_us, origin=origin)
         self._governance: ShardLedger | None = None
+        self._seals = Seals(data / "ledger", self._root / MEMORY)
         self._anchored_us = 0
+        self._troubles: dict[str, str] = {}
         self._keys_seen: frozenset[str] = frozenset()
         self._grew = False
 
@@ -49,8 +53,8 @@ class Keeper:
 
     @property
     def alarms(self) -> Mapping[str, str]:
-        """Shards whose heads are refused, and why. Not empty means: look at once."""
-        return {**self._notary.alarms, **self._own.alarms}
+        """Shards whose heads are refused, and what cannot be written down, with why. Not empty means: look at once."""
+        return {**self._notary.alarms, **self._own.alarms, **self._troubles}
 
     async def open(self, boot: Mapping[str, str | int]) -> None:
         """Take the locks, open the governance ledger. Raises: LedgerError."""
@@ -60,12 +64,17 @@ class Keeper:
                 undo.callback(notary.close)
             self._governance = await ShardLedger.open(self._root, GOVERNANCE, boot=boot, clock_us=self._clock_us)
             self._keys_seen = self._known_keys()
+            await asyncio.to_thread(self._seals.open)
             undo.pop_all()
 
     async def step(self) -> None:
-        """Sign what grew; anchor when it is time. Raises: LedgerUnavailable when the governance ledger cannot write."""
+        """Sign what grew, write down what operators did, anchor when it is time.
+
+        Raises: LedgerUnavailable when the governance ledger cannot write.
+        """
         self._grew |= bool(await asyncio.to_thread(self._notary.step))
         await self._note_keys()
+        await self._try("notices", self._note_acts)
         now = self._clock_us()
         if self._grew and now - self._anchored_us >= self._anchor_us:
             await self._anchor(now)
@@ -87,6 +96,7 @@ class Keeper:
         try:
             await asyncio.to_thread(self._notary.catch_up)
             await self._note_keys()
+            await self._try("notices", self._note_acts)
             await self._anchor(self._clock_us())
         finally:
             await self._governance.close()
@@ -103,9 +113,34 @@ class Keeper:
         kept = await asyncio.to_thread(self._notary.anchor)
         if kept:
             await self.governance.append(anchor(kept, boot=self.governance.boot, t_us=now))
+        await self._try("seals", self._note_seals)
         await asyncio.to_thread(self._own.step)
         await asyncio.to_thread(self._own.anchor)
         self._anchored_us, self._grew = now, False
+
+    async def _try(self, name: str, note: Callable[[], Awaitable[None]]) -> None:
+        """What cannot be written down now is an alarm, tried again at the next step, and holds up no anchor."""
+        try:
+            await note()
+            self._troubles.pop(name, None)
+        except (LedgerError, OSError) as error:
+            self._troubles[name] = str(error)
+
+    async def _note_acts(self) -> None:
+        await notices.write_down(self._root, self.governance, clock_us=self._clock_us)
+
+    async def _note_seals(self) -> None:
+        """A segment that will not grow any more is an event with the head that it ends with."""
+        for seal in await asyncio.to_thread(self._seals.fresh):
+            fields: dict[str, events.Value] = {
+                "shard": seal.shard,
+                "file": seal.file,
+                "first": seal.first,
+                "size": seal.size,
+                "root": seal.root.hex(),
+            }
+            await self.event("seal", fields=fields)
+            await asyncio.to_thread(self._seals.written, seal)
 
     async def _note_keys(self) -> None:
         """A key that begins or ends is an event, signed like everything here."""

@@ -110,17 +110,18 @@ class Segment:
         self.first = first_seq(path)
 
     @classmethod
-    def open(cls, path: Path, shard: str, *, check: bool = True) -> Segment:
+    def open(cls, path: Path, shard: str, *, check: bool = True, live: bool = True) -> Segment:
         """Open for writing and hold SQLite to the settings that durability rests on.
 
-        ``check`` looks at every page first (about a second a gigabyte).
+        ``check`` looks at every page first (about a second a gigabyte). A segment that is not ``live`` keeps its
+        journal mode: sealed ones have no log.
 
         Raises: LedgerNewer, LedgerCorrupt, LedgerUnwritable; sqlite3.Error for other faults.
         """
         db = sqlite3.connect(path, isolation_level=None, cached_statements=600, check_same_thread=False)
         try:
             check_meta(db, path, shard)
-            mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0] if live else "wal"
             if mode != "wal":
                 raise LedgerUnwritable(f"{path}: journal mode is {mode!r}, WAL is impossible here: use a local disk")
             for pragma, value in _FIXED.items():
@@ -254,6 +255,15 @@ class Segment:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
+
+    def end_log(self) -> bool:
+        """Go on without a log, so that the file is whole by itself; False while others hold it.
+
+        Raises: sqlite3.OperationalError when it is locked.
+        """
+        return (
+            self.checkpoint(truncate=True) and self._db.execute("PRAGMA journal_mode=DELETE").fetchone()[0] == "delete"
+        )
 
     def close(self) -> None:
         """Close; the last connection to close moves the WAL into the file."""

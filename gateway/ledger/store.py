@@ -7,12 +7,11 @@ the page, so going on would build on what is not there. ``reopen`` starts from w
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from gateway.ledger import heads, merkle, segment
+from gateway.ledger import heads, merkle, sealing, segment
 from gateway.ledger.errors import LedgerCorrupt, LedgerError, LedgerRolledBack, LedgerUnwritable
 from gateway.ledger.ledger import Payload
 from gateway.ledger.lock import Lock
@@ -177,14 +176,11 @@ class Store:
         done, vault = Done(), Vault(self._vault.keys)
         vault.ready()
         covered = self.tree.size // WIDTH * WIDTH  # leaves whose hashes are in full tiles
-        for path, following in itertools.pairwise(segment.files(self.directory)):
-            if order.kind == "prune" and segment.first_seq(following) > covered:
+        for path, end in sealing.closed(self.directory):
+            if order.kind == "prune" and end > covered:
                 continue
-            closed = Segment.open(path, self.shard, check=False)
-            try:
+            with sealing.reopened(path, self.shard) as closed:
                 done += perform(order, closed, vault, live=False)
-            finally:
-                closed.close()
         return done
 
     def close(self, *, settle: bool = False) -> None:

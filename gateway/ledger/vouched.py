@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from gateway.ledger import anchor, heads, note
+from gateway.ledger import anchor, heads, note, seals
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.export import leaves
@@ -39,7 +39,7 @@ class Vouched:
                 self.findings.append(Finding(Verdict.BAD_SIGNATURE, shard, str(error)))
 
     def anchors(self, governance: Path, shard: str = "gov") -> None:
-        """The anchors in a governance ledger; also names a log's own head that is older than its anchor."""
+        """The anchors and seals in a governance ledger; also names a log's own head that is older than its anchor."""
         newest: dict[str, Head] = {}
         try:
             for leaf in leaves(governance, shard) if shard in shards(governance) else ():
@@ -47,6 +47,8 @@ class Vouched:
                     for name, (size, root) in found[1].items():
                         newest[name] = Head(size, root, f"an anchor in {shard!r}", t_us=found[0])
                         self.heads[name].append(newest[name])
+                elif (sealed := seals.read(leaf)) is not None:
+                    self.heads[sealed[0]].append(Head(*sealed[1:], f"a seal in {shard!r}"))
         except LedgerError:  # the governance ledger is verified itself, and named then
             pass
         for name, head in newest.items():

@@ -199,6 +199,9 @@ class Shard:
             raise ValueError(f"place {seq} holds record {record['shard']}/{record['seq']}")
         if record["kind"] == "boot" and (fields["size"], fields["root"]) != (seq, self.tree.root().hex()):
             raise ValueError(f"the records before {seq} are not those that this boot saw")
+        if record["kind"] == "seal":
+            head = Head(fields["size"], bytes.fromhex(fields["root"]), f"a seal in {self.folder.name}")
+            self.anchors.setdefault(fields["shard"], []).append(head)
         if record["kind"] == "anchor":
             for shard, size, root in (line.split(" ") for line in fields["heads"]):
                 head = Head(int(size), base64.b64decode(root), f"an anchor in {self.folder.name}")
