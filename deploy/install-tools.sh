@@ -1,12 +1,14 @@
 #!/bin/sh
-# Installs the pinned tools that the tests call: opa, regal, grpcurl and h2spec into .tools/bin (needs go), promtool,
-# prometheus and h2load from Debian's packages (needs root), and other servers' clients. Quick when they are there already.
+# Installs the pinned tools that the tests call: opa, regal, grpcurl, h2spec and kustomize into .tools/bin (needs go),
+# promtool, prometheus and h2load from Debian's packages (needs root), and other servers' clients. Quick when they are
+# there already.
 set -eu
 cd "$(dirname "$0")/.."
 OPA=v1.21.3
 REGAL=v0.35.1
 GRPCURL=v1.9.4
 H2SPEC=v2.2.1+incompatible
+KUSTOMIZE=v5.7.1
 bin="$PWD/.tools/bin"
 mkdir -p "$bin"
 export GOFLAGS=-buildvcs=false
@@ -33,6 +35,7 @@ command -v go >/dev/null || { echo "go is missing: see https://go.dev/dl" >&2; e
 go_install opa "github.com/open-policy-agent/opa@$OPA"
 go_install grpcurl "github.com/fullstorydev/grpcurl/cmd/grpcurl@$GRPCURL"
 go_install h2spec "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC"
+go_install kustomize "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
 if [ ! -x "$bin/regal" ]; then
 	# Its module moved to another name, so `go install` by the old one is refused; its own tree builds.
 	echo "installing regal ($REGAL)"

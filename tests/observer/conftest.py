@@ -15,6 +15,7 @@ from gateway.ledger import segment
 from gateway.ledger.record import Record, encode
 from gateway.ledger.tree import Tree
 
+TOOLS = Path(__file__).parents[2] / ".tools" / "bin"
 START_US = 1_790_000_000_000_000  # 2026-09-21T14:13:20Z
 
 MakeRecord = Callable[..., Record]
@@ -142,7 +143,7 @@ def tool() -> Callable[[str, str], str]:
     """Path of an external program; without it the test is skipped, but in CI it fails."""
 
     def find(name: str, how: str) -> str:
-        path = shutil.which(name)
+        path = shutil.which(name, path=f"{TOOLS}{os.pathsep}{os.environ['PATH']}")
         if path is None:
             text = f"{name} is not installed: {how}"
             pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -47,6 +48,12 @@ async def found(jaeger: Jaeger, trace_id: str, seconds: float = 30.0) -> dict[st
             return trace
         await asyncio.sleep(0.2)
     raise AssertionError(f"trace {trace_id} never reached Jaeger")
+
+
+def test_the_collector_accepts_the_configuration_that_we_ship() -> None:
+    config = Path(__file__).parents[2] / "deploy" / "collector" / "collector.yaml"
+    done = subprocess.run([program("otelcol"), "validate", "--config", str(config)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
