@@ -18,7 +18,7 @@ def refusal(error: Exception, *, call_id: str, trace_id: str = "") -> Refused:
 
     ``Code`` has the numbers of gRPC, so the table from one to the other is the identity.
     """
-    known = known_error(error, call_id)
+    known = known_error(error, call_id, trace_id)
     status = Status(code=known.code.value, message=str(known))
     info = ErrorInfo(reason=_reason(known), domain=DOMAIN)
     trailers: list[tuple[str, bytes]] = []
@@ -37,14 +37,12 @@ def refusal(error: Exception, *, call_id: str, trace_id: str = "") -> Refused:
     return Refused(known.code.value, str(known), tuple(trailers), status.SerializeToString())
 
 
-def known_error(error: Exception, call_id: str) -> GatewayError:
+def known_error(error: Exception, call_id: str, trace_id: str) -> GatewayError:
     """``error`` if it is one of ours; anything else is logged and becomes Internal, without its text."""
-    if isinstance(error, GatewayError):
-        if isinstance(error, Internal):
-            _log.error("call.failed", exc_info=error, extra={"call_id": call_id})
-        return error
-    _log.error("call.failed", exc_info=error, extra={"call_id": call_id})
-    return Internal(call_id)
+    known = error if isinstance(error, GatewayError) else Internal(call_id)
+    if isinstance(known, Internal):
+        _log.error("call.failed", exc_info=error, extra={"call_id": call_id, "trace_id": trace_id})
+    return known
 
 
 def _reason(error: GatewayError) -> str:

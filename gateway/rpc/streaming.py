@@ -99,7 +99,7 @@ class _InferStream:
         except Exception as error:
             if self._statuses and not isinstance(error, _FOUND_BEFORE_THE_RUN):
                 raise refusal(error, call_id=asked.call_id, trace_id=trace_id) from error
-            return encode_error(call, known_error(error, asked.call_id))
+            return encode_error(call, known_error(error, asked.call_id, trace_id))
         return streamed(delivery.body, _quotes(delivery))
 
     def _context(self, size: int) -> Context:

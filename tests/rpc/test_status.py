@@ -97,3 +97,18 @@ def test_an_answer_takes_along_what_may_be_quoted_and_the_headers(prediction_id:
         "gateway-decision-id": b"d-1",
         "gateway-masked": b"y",
     }
+
+
+def test_a_failure_of_ours_is_logged_with_the_ids_that_join_it_to_its_trace(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError("tensor bytes") from None
+    except ValueError as bug:
+        refused = refusal(bug, call_id="c1", trace_id="ab" * 16)
+    (entry,) = caplog.records
+    assert (entry.getMessage(), entry.__dict__["trace_id"], entry.__dict__["call_id"]) == (
+        "call.failed",
+        "ab" * 16,
+        "c1",
+    )
+    assert entry.exc_info is not None
+    assert "tensor bytes" not in refused.message
