@@ -71,6 +71,7 @@ class Turn:
         self._statistics = statistics
         self._clock_ns = clock_ns
         self._calls: list[_Call] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         """Calls that wait for the end of the turn."""
@@ -81,7 +82,9 @@ class Turn:
 
         Awaiting raises: ModelFailed, DeadlineExceeded.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:  # asked once: before Python 3.12 each asking is a system call
+            loop = self._loop = asyncio.get_running_loop()
         call = _Call(loop.create_future(), inputs, rows, size, self._clock_ns(), deadline_ns)
         if not self._calls:
             loop.call_soon(self._end)
