@@ -60,7 +60,8 @@ def report(found: Report, *, as_json: bool) -> None:
     console = Console(highlight=False)
     console.print(table)
     for finding in found.findings:
-        console.print(f"[red]{escape(str(finding))}[/red]", soft_wrap=True)
+        colour = "yellow" if finding in found.warnings else "red"
+        console.print(f"[{colour}]{escape(str(finding))}[/{colour}]", soft_wrap=True)
     leaves = sum(item.leaves for item in found.coverage)
     checked = sum(item.checked for item in found.coverage)
     verdict = "[green]OK[/green]" if found.ok else "[red]NOT OK[/red]"

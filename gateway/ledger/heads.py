@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from gateway.ledger import files, note
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerCorrupt
+from gateway.ledger.tail import Tail
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, root BLOB) STRICT;
+CREATE TABLE IF NOT EXISTS tail  (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, hashes BLOB) STRICT;
 CREATE TABLE IF NOT EXISTS head  (size INTEGER PRIMARY KEY, t_us INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
 """
 _ANCHORED = "SELECT CAST(coalesce(note, '') AS BLOB), CAST(coalesce(t_us, 0) AS INTEGER) FROM head ORDER BY size"
@@ -55,6 +58,19 @@ def anchored(directory: Path) -> list[Stored]:
         raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from a copy") from error
 
 
+def tail(directory: Path) -> Tail | None:
+    """The hashes behind the last full tile as they were when a head was last signed; None when they cannot be had."""
+    path = directory / TABLE
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            row = db.execute("SELECT CAST(size AS INTEGER), CAST(hashes AS BLOB) FROM tail").fetchone()
+    except (sqlite3.DatabaseError, UnicodeDecodeError):  # it only helps to be exact: nothing rests on it
+        return None
+    return Tail(int(row[0]), bytes(row[1])) if row and None not in row else None
+
+
 class Heads:
     """What was signed for one shard. The notary writes, and whoever brings cosignatures; any may read."""
 
@@ -71,12 +87,18 @@ class Heads:
         row = self._db.execute("SELECT size, root FROM state").fetchone()
         return (int(row[0]), bytes(row[1])) if row else None
 
-    def promise(self, size: int, root: bytes) -> None:
+    def promise(self, root: bytes, tail: Tail) -> None:
         """Store, before anything is signed, what will be signed: no other root may ever be signed for this size."""
-        self._open().execute(
-            "INSERT INTO state VALUES (1,?,?) ON CONFLICT DO UPDATE SET size=excluded.size, root=excluded.root",
-            (size, root),
-        )
+        db = self._open()
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            db.execute("INSERT OR REPLACE INTO state VALUES (1,?,?)", (tail.size, root))
+            db.execute("INSERT OR REPLACE INTO tail VALUES (1,?,?)", tail)
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
 
     def publish(self, signed: note.Note) -> None:
         """Put the newest head where everyone finds it."""

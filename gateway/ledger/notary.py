@@ -20,6 +20,7 @@ from gateway.ledger.note import Note
 from gateway.ledger.reader import ShardReader, shards
 from gateway.ledger.resume import load_tree
 from gateway.ledger.signature import PrivateKey, sign, verifier_key
+from gateway.ledger.tail import Tail
 from gateway.ledger.tree import Tree
 
 ORIGIN = "gateway-ledger"
@@ -70,6 +71,10 @@ class ShardTree:
     def head(self, origin: str) -> Checkpoint:
         """The head of what was read."""
         return Checkpoint(f"{origin}/{self.shard}", self._tree.size, self._tree.root())
+
+    def tail(self) -> Tail:
+        """The newest hashes of what was read."""
+        return Tail.of(self._tree)
 
     def close(self) -> None:
         """Close the files."""
@@ -168,7 +173,7 @@ class Notary:
 
     def _sign(self, tree: ShardTree) -> Checkpoint:
         head = tree.head(self._origin)
-        tree.heads.promise(head.size, head.root)
+        tree.heads.promise(head.root, tree.tail())
         tree.signed = self._note(head)
         tree.heads.publish(tree.signed)
         return head

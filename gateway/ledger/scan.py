@@ -16,6 +16,7 @@ import msgspec
 from gateway.ledger import merkle, segment
 from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.reader import ShardReader
+from gateway.ledger.tail import Tail
 from gateway.ledger.tree import Tile, Tree
 from gateway.ledger.verdict import Coverage, Finding, Verdict
 
@@ -60,6 +61,7 @@ class Scan:
         shard: str,
         heads: Sequence[Head] = (),
         *,
+        tail: Tail | None = None,
         clock_tolerance_us: int = CLOCK_TOLERANCE_US,
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
@@ -74,6 +76,8 @@ class Scan:
         self._whole = True
         self._checked = 0
         self._calls = 0
+        self._tail = tail
+        self._oldest_us = 0
         self._clock_us = 0
         self._fits: set[Head] = set()
         self._differs: set[Head] = set()
@@ -115,6 +119,8 @@ class Scan:
             heads=len(fitting),
             head=newest.size if newest else 0,
             head_us=max((head.t_us for head in fitting), default=0),
+            oldest_us=self._oldest_us,
+            newest_us=self._clock_us,
         )
 
     def _take(self, batch: Iterable[tuple[int, bytes]], size: int) -> None:
@@ -205,6 +211,7 @@ class Scan:
         )
 
     def _check_clock(self, seq: int, t_us: int) -> None:
+        self._oldest_us = self._oldest_us or t_us
         if t_us < self._clock_us - self._tolerance_us:
             back_s = (self._clock_us - t_us) / 1e6
             self._find(Verdict.CLOCK, f"the clock ran back by {back_s:.0f} s: trust order, not time", seq)
@@ -261,8 +268,16 @@ class Scan:
                 Verdict.FORK, f"{bad.source} has another root at size {bad.size} than the log's own head", bad.size
             )
             return
+        if changed := {seq for head in self._differs for seq in self._changed(head)}:
+            for seq in sorted(changed):
+                self._find(Verdict.EDITED, "the bytes are not those that a signed head covers", seq)
+            return
         good = max((head.size for head in self._fits if head.size < bad.size), default=0)
         self._find(Verdict.EDITED, f"the records do not have the root of {bad.source}", good, bad.size - 1)
+
+    def _changed(self, head: Head) -> list[int]:
+        tail = self._tail
+        return tail.changed(self._tree, head.root) if tail is not None and tail.size == head.size else []
 
     def _find_once(self, verdict: Verdict, text: str, first: int, last: int) -> None:
         if not any(finding.verdict is verdict for finding in self.findings):

@@ -45,7 +45,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of one shard was looked at. ``head`` is the largest signed size that was compared (0 for none)."""
+    """How much of one shard was looked at. ``head`` is the largest signed size that was compared (0 for none).
+
+    ``oldest_us`` and ``newest_us`` are wall-clock times of its records.
+    """
 
     shard: str
     leaves: int
@@ -56,6 +59,8 @@ class Coverage:
     heads: int = 0
     head: int = 0
     head_us: int = 0
+    oldest_us: int = 0
+    newest_us: int = 0
 
 
 @dataclass(slots=True)

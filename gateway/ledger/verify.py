@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.heads import tail
 from gateway.ledger.logkeys import Keyring
 from gateway.ledger.notary import KEYRING
 from gateway.ledger.reader import ShardReader, shards
@@ -40,7 +41,14 @@ def verify(
                 Finding(Verdict.SHARD_MISSING, shard, f"{newest.source} covers {newest.size} records of it")
             )
             continue
-        scan = Scan(root, shard, vouched.get(shard, ()), clock_tolerance_us=clock_tolerance_us, progress=progress)
+        scan = Scan(
+            root,
+            shard,
+            vouched.get(shard, ()),
+            tail=tail(root / shard),
+            clock_tolerance_us=clock_tolerance_us,
+            progress=progress,
+        )
         scan.run()
         report.coverage.append(scan.coverage)
         report.findings += scan.findings
@@ -81,6 +89,8 @@ def verify_data(
         part = verify(root, heads=vouched.heads, only=only, clock_tolerance_us=clock_tolerance_us, progress=progress)
         report.coverage += part.coverage
         report.findings += [f for f in vouched.findings if not only or f.shard in only] + part.findings
+        if not governance:
+            report.findings += [f for item in part.coverage if (f := vouched.unanchored(item)) is not None]
     return report
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 from gateway.ledger import anchor, heads, note, seals
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError
-from gateway.ledger.export import leaves
+from gateway.ledger.export import leaves, utc
 from gateway.ledger.heads import Stored
 from gateway.ledger.logkeys import Keyring
 from gateway.ledger.note import BadSignature
 from gateway.ledger.reader import shards
 from gateway.ledger.scan import Head
 from gateway.ledger.signature import verify
-from gateway.ledger.verdict import Finding, Verdict
+from gateway.ledger.verdict import Coverage, Finding, Verdict
+
+UNANCHORED_US = 300_000_000
+"""Five minutes; the running gateway anchors each minute."""
 
 
 class Vouched:
@@ -25,6 +28,7 @@ class Vouched:
         self.heads: dict[str, list[Head]] = defaultdict(list)
         self.findings: list[Finding] = []
         self._keyring = keyring
+        self._anchored: dict[str, Head] = {}
 
     def own(self, root: Path) -> None:
         """The signed heads that lie beside the shards under ``root``."""
@@ -40,7 +44,7 @@ class Vouched:
 
     def anchors(self, governance: Path, shard: str = "gov") -> None:
         """The anchors and seals in a governance ledger; also names a log's own head that is older than its anchor."""
-        newest: dict[str, Head] = {}
+        newest = self._anchored
         try:
             for leaf in leaves(governance, shard) if shard in shards(governance) else ():
                 if (found := anchor.read(leaf)) is not None:
@@ -56,6 +60,20 @@ class Vouched:
             if own is not None and own.size < head.size:
                 text = f"the newest head on disk covers {own.size} records, but {head.size} were anchored"
                 self.findings.append(Finding(Verdict.REPLAYED, name, text, own.size, head.size))
+
+    def unanchored(self, item: Coverage) -> Finding | None:
+        """The newest records of a shard, when they have not been anchored for longer than ``UNANCHORED_US``.
+
+        What is not anchored can be cut off together with the shard's own heads, and nothing tells.
+        """
+        last = self._anchored.get(item.shard)
+        size, since = (last.size, last.t_us) if last is not None else (0, item.oldest_us)
+        if item.leaves <= size or item.newest_us - since <= UNANCHORED_US:
+            return None
+        text = (
+            f"{item.leaves - size} records are in no anchor, since {utc(since)}: the observer did not run or could not"
+        )
+        return Finding(Verdict.UNANCHORED, item.shard, text, size, item.leaves - 1)
 
     def take(self, shard: str, stored: Stored, source: str, *, own: bool = False) -> None:
         """One signed head. What does not verify becomes a finding and vouches for nothing."""

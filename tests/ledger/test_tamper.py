@@ -58,7 +58,7 @@ CASES: dict[str, tuple[Act, list[tuple[Verdict, str, int | None, int | None]]]] 
     ),
     "a byte in a leaf of the open tile": (
         lambda data: forgery.edit(the_segment(data), 699),
-        [(Verdict.EDITED, "gw.0", 301, 703)],
+        [(Verdict.EDITED, "gw.0", 699, None)],
     ),
     "a byte in a tile": (
         lambda data: forgery.execute(
@@ -137,9 +137,18 @@ CASES: dict[str, tuple[Act, list[tuple[Verdict, str, int | None, int | None]]]] 
     ),
     "an edit of the governance ledger": (
         lambda data: forgery.edit(segment.files(data / "governance" / "gov")[0], 1, "trusted", "thrusts"),
-        [(Verdict.EDITED, "gov", 0, 3)],
+        [(Verdict.EDITED, "gov", 1, None)],
     ),
 }
+
+
+async def test_hashes_of_the_newest_records_that_were_forged_too_mislead_nobody(data: Path) -> None:
+    """They name a record only where they lead to the signed root; else the verdict is the range that is in doubt."""
+    forgery.edit(the_segment(data), 699)
+    forgery.execute(data / "ledger" / "gw.0" / "checkpoints.db", "UPDATE tail SET hashes = randomblob(length(hashes))")
+    assert found(verify_data(data)) == [(Verdict.EDITED, "gw.0", 301, 703)]
+    forgery.execute(data / "ledger" / "gw.0" / "checkpoints.db", "DROP TABLE tail")
+    assert found(verify_data(data)) == [(Verdict.EDITED, "gw.0", 301, 703)]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -214,9 +223,27 @@ async def test_a_clock_that_runs_backwards_is_named(root: Path, open_shard: Open
         await ledger.append(a_call(boot=ledger.boot, t_us=START_US + 2 * hour + shift))
     await ledger.close()
     report = verify_data(root.parent)
-    assert [(f.verdict, f.first) for f in report.findings] == [(Verdict.CLOCK, 4), (Verdict.CLOCK, 6)]
+    assert [(f.verdict, f.first) for f in report.errors] == [(Verdict.CLOCK, 4), (Verdict.CLOCK, 6)]
     assert report.exit_status == 1
     assert verify_data(root.parent, clock_tolerance_us=4 * hour).ok
+
+
+@pytest.mark.parametrize(("seconds", "anchored"), [(200, True), (200, False), (400, True), (400, False)])
+async def test_records_that_nobody_anchored_for_minutes_are_a_warning(
+    root: Path, open_shard: Open, seconds: int, anchored: bool
+) -> None:
+    ledger = await open_shard()
+    await fill(ledger, 5)
+    if anchored:
+        keeper = Keeper(root.parent, clock_us=clock_us, anchor_s=0)
+        await keeper.open({"version": "test"})
+        await keeper.step()
+        await keeper.close()
+    await ledger.append(a_call(boot=ledger.boot, t_us=clock_us() + seconds * 1_000_000))
+    report = verify_data(root.parent)
+    expected = [(Verdict.UNANCHORED, "gw.0", 6 if anchored else 0, 6)] if seconds > 300 else []
+    assert found(report) == expected
+    assert report.exit_status == 0
 
 
 def test_a_finding_reads_like_a_sentence() -> None:
