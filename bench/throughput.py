@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from load import Load, LoadFailed, Shape, require_h2load, send
-from machine import cores, describe
+from machine import cores, describe, fdatasync_us
 from request import MODEL, Question, digits, probe
 from rich.console import Console
 from rich.table import Table
@@ -116,6 +116,18 @@ def table(samples: dict[tuple[str, str], list[Sample]], names: Iterable[str]) ->
     return printed
 
 
+def alone(samples: dict[tuple[str, str], list[Sample]], sync_us: float) -> str:
+    """What a lone caller waits for beside the bare answer and the disk."""
+    p50 = {
+        name: statistics.median(s.load.p50_us for s in samples[name, "1 x 1"]) for name in ("bare h2", "governed h2")
+    }
+    longer = p50["governed h2"] - p50["bare h2"]
+    return (
+        f"alone (1 x 1) a governed answer takes {longer:,.0f} us more than a bare one; one fdatasync takes "
+        f"{sync_us:,.0f} us here, which leaves {longer - sync_us:,.0f} us"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -141,6 +153,7 @@ def main() -> None:
         for server, _ in servers:
             server.stop()
         console.print(table(samples, [server.name for server, _ in servers]))
+        console.print(alone(samples, fdatasync_us(scratch)), highlight=False)
         check(bench, scratch, console)
 
 
