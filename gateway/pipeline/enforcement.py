@@ -81,13 +81,13 @@ class Enforcement:
             settings=facts if isinstance(facts, SettingsFacts) else None,
         )
         decision = draft.decision = await self._decisions.decide(query)
+        draft.decided_ns = self._clock_ns()
         draft.stage = "enforce"
         duties = merge(decision.obligations) if decision.permits else Duties()
         if duties.route:
             self._reroute(draft, duties.route)
             decision = draft.decision
         permit = enforce(decision)
-        draft.decided_ns = self._clock_ns()
         if absent is not None and resolve:
             raise absent
         return permit, duties

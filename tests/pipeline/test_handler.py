@@ -94,6 +94,7 @@ async def test_every_refusal_is_recorded_once_with_where_it_ended(
     record = world.record()
     assert (record.outcome, record.stage) == (outcome, stage)
     assert record.status == raised.code.name
+    assert ("decide" in record.ph) == bool(record.decision_id)  # a denial took its time too
     assert caught.value.prediction_id == record.prediction_id
     assert caught.value.decision_id == record.decision_id
     assert "secret detail" not in str(caught.value)
