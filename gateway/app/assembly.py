@@ -22,6 +22,7 @@ from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.counters import Counters
 from gateway.pipeline.enforcement import Enforcement
+from gateway.pipeline.door import Door
 from gateway.pipeline.gate import Gate
 from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
@@ -92,6 +93,7 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
         handler=handler,
         gate=Gate(admission=have.admission, enforcement=enforcement, obligations=obligations, recorder=recorder),
         models=manager,
+        door=Door(have.admission, recorder.shed),
         clocks=Clocks(us=clock_us, ns=clock_ns),
         version=__version__,
         ready=ready,

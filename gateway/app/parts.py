@@ -110,6 +110,7 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
         threads=config.models.threads,
         instances=config.models.instances or max(2, len(os.sched_getaffinity(0)) // workers),
         max_queue=config.models.max_queue,
+        budget_ns=config.models.queue_ms * 1_000_000,
         providers=config.models.providers,
         run_limit_s=config.models.run_limit_s,
         default_max_batch_size=config.models.default_max_batch_size,

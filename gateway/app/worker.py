@@ -28,6 +28,8 @@ from gateway.transport.seam import Methods, Transport
 _log = logging.getLogger("gateway.worker")
 
 QUOTAS_S = 5.0
+LOOK_S = 0.05
+"""How often admission looks at how long calls wait."""
 """How often quota counts are put on stable storage: what a power cut may forget."""
 _GC_THRESHOLDS = (20_000, 20, 50)
 """A request makes no cycles, so the collector may look less often (3 % of a request's cost by default)."""
@@ -57,6 +59,7 @@ async def work(child: Child, config: Config) -> None:
             _every(config.policy.poll_s, have.policies.step),
             _every(1.0, lambda: _settle(recorder)),
             _every(1.0, lambda: _follow_settings(have)),
+            _every(LOOK_S, lambda: _look(have)),
             _every(1.0, lambda: _follow_trust(have)),
             _every(QUOTAS_S, lambda: asyncio.to_thread(have.counters.sync)),
         )
@@ -106,7 +109,10 @@ async def open_parts(stack: contextlib.AsyncExitStack, config: Config, index: in
         counters=counters,
         models=models,
         admission=Admission(
-            max_inflight=config.limits.max_inflight, max_bytes=config.limits.max_inflight_bytes, clock_ns=clock_ns
+            max_inflight=config.limits.max_inflight,
+            max_bytes=config.limits.max_inflight_bytes,
+            budget_ns=config.limits.queue_ms * 1_000_000,
+            clock_ns=clock_ns,
         ),
         statistics=StatisticsBoard(
             data.state, index, epoch=parts.epoch(), models=models.manager, clock_ns=clock_ns, clock_us=clock_us
@@ -150,6 +156,10 @@ async def _follow_trust(have: Parts) -> None:
 async def _follow_settings(have: Parts) -> None:
     have.logs.follow()
     have.traces.follow()
+async def _look(have: Parts) -> None:
+    have.admission.look(have.models.manager.in_threads())
+
+
 
 
 async def _settle(recorder: Recorder) -> None:

@@ -49,6 +49,8 @@ class Limits(Section):
     """Calls in flight in one worker; more are refused at once with RESOURCE_EXHAUSTED."""
     max_inflight_bytes: Count = 512 * 1024 * 1024
     """Request bytes in flight in one worker."""
+    queue_ms: Annotated[int, Field(ge=0)] = 100
+    """Time that a call may wait for its turn in a worker; when it would be longer, more are refused; 0 for no bound."""
 
 
 class Server(Section):
@@ -108,6 +110,8 @@ class Models(Section):
     """What the models of a worker may take by their estimates; 0 for no bound."""
     run_limit_s: Annotated[float, Field(gt=0)] = 30.0
     """Ends a run of a model whose cost depends on its input's values, such as one with a loop."""
+    queue_ms: Annotated[int, Field(ge=0)] = 2000
+    """Time that a call may wait for a model's next run but one; more are refused; 0 for no bound but `max_queue`."""
     op_libraries: tuple[str, ...] = ()
     """Custom-operator libraries, by path, that a model's configuration may ask for: they run as the gateway."""
 

@@ -6,23 +6,36 @@ from collections.abc import Callable
 from types import TracebackType
 
 from gateway.errors import DeadlineExceeded, Draining, Overloaded
+from gateway.pipeline.queue_time import LEAST, QueueTime
 from gateway.types import Context
 
 
 class Admission:
-    """Bounds the calls and bytes in flight of one worker. For the event loop's thread.
+    """Bounds the calls and bytes in flight of one worker, and the time they wait. For the event loop's thread.
 
-    ``retry_after_ms`` is what a refused caller is told to wait. ``close`` refuses all that follow.
+    At most ``max_inflight`` calls and ``max_bytes`` of requests are in flight, and no more calls than are served within
+    ``budget_ns`` (0: no such bound), which ``look`` learns. A call whose own deadline will have passed by then is
+    refused too. ``retry_after_ms`` is what a refused caller is told to wait. ``close`` refuses all that follow.
     """
 
     def __init__(
-        self, *, max_inflight: int, max_bytes: int, clock_ns: Callable[[], int], retry_after_ms: int = 50
+        self,
+        *,
+        max_inflight: int,
+        max_bytes: int,
+        clock_ns: Callable[[], int],
+        budget_ns: int = 0,
+        least: int = LEAST,
+        retry_after_ms: int = 50,
     ) -> None:
         self._max_inflight = max_inflight
         self._max_bytes = max_bytes
         self._clock_ns = clock_ns
-        self._retry_after_ms = retry_after_ms
+        self._queue_time = QueueTime(budget_ns=budget_ns, most=max_inflight, least=least)
         self._closed = False
+        self.retry_after_ms = retry_after_ms
+        self.limit = max_inflight
+        """How many calls may be in flight at this moment."""
         self.inflight = 0
         self.bytes = 0
         self.admitted = 0
@@ -39,25 +52,26 @@ class Admission:
         """Refuse every call from now on; those in flight are not touched."""
         self._closed = True
 
+    def look(self, elsewhere: int = 0) -> None:
+        """Learn how long calls wait; once in some ten milliseconds. ``elsewhere`` of those in flight do not wait for
+        this worker but for a model that runs in a thread, which has a queue and a budget of its own."""
+        waiting = max(self.inflight - elsewhere, 0)
+        limit = self._queue_time.look(self._clock_ns(), waiting, self.admitted - self.inflight)
+        self.limit = min(self._max_inflight, limit + elsewhere)
+
     def enter(self, context: Context) -> None:
         """Take a place for ``context``'s call, or raise as ``slot`` says."""
         if self._closed:
             raise Draining("this gateway is shutting down; another replica will answer")
-        if self.inflight >= self._max_inflight:
-            self.shed += 1
-            raise Overloaded(
-                f"{self.inflight} calls are in flight, the limit is {self._max_inflight}; retry later",
-                self._retry_after_ms,
-            )
+        if self.inflight >= self.limit:
+            self._refuse(f"{self.inflight} calls are in flight, the limit is {self.limit} now; retry later")
         if self.inflight and self.bytes + context.size > self._max_bytes:
-            self.shed += 1
-            raise Overloaded(
+            self._refuse(
                 f"{self.bytes} request bytes are in flight, {context.size} more would pass the limit of "
-                f"{self._max_bytes}; retry later",
-                self._retry_after_ms,
+                f"{self._max_bytes}; retry later"
             )
-        if context.deadline_ns is not None and self._clock_ns() >= context.deadline_ns:
-            raise DeadlineExceeded("the deadline had passed when the call arrived")
+        if context.deadline_ns is not None:
+            self._judge(context.deadline_ns - self._clock_ns())
         self.inflight += 1
         self.admitted += 1
         self.bytes += context.size
@@ -66,6 +80,19 @@ class Admission:
         """Give the place back."""
         self.inflight -= 1
         self.bytes -= context.size
+
+    def _judge(self, left_ns: int) -> None:
+        if left_ns <= 0:
+            raise DeadlineExceeded("the deadline had passed when the call arrived")
+        wait_ns = self.inflight * self._queue_time.call_ns
+        if wait_ns > left_ns:
+            self._refuse(
+                f"the deadline passes in {left_ns // 1_000_000} ms, the wait is {wait_ns / 1e6:.0f} ms now; retry later"
+            )
+
+    def _refuse(self, text: str) -> None:
+        self.shed += 1
+        raise Overloaded(text, self.retry_after_ms)
 
 
 class _Slot:

@@ -38,11 +38,21 @@ class Flood:
         if self._left:
             self._left -= 1
             return False
+        self._count(reason, peer)
+        return True
+
+    def counts_all(self, reason: str, peer: str) -> bool:
+        """Count a call that is to end with ``reason``, if this second's records are used up; False counts nothing."""
+        if self._left or self._clock_ns() // _SECOND_NS != self._second:
+            return False
+        self._count(reason, peer)
+        return True
+
+    def _count(self, reason: str, peer: str) -> None:
         key = (reason, network(peer))
         if key not in self._counted and len(self._counted) >= NETWORKS:
             key = (reason, OTHERS)
         self._counted[key] += 1
-        return True
 
     def drain(self) -> Iterator[Mapping[str, str | int]]:
         """The fields of one ``shed`` leaf for each reason and network counted since the last time."""

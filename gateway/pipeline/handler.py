@@ -105,7 +105,7 @@ class InferenceHandler:
                 model=draft.model,
             )
             draft.stage = "infer"
-            run = await servable.infer(inputs, deadline_ns=deadline_ns)
+            run = await servable.infer(inputs, deadline_ns=deadline_ns, parameters=call.parameters)
         draft.inferred_ns = self._clock_ns()
         draft.queued_ns = run.started_ns
         draft.batch_n, draft.batch_i = run.batch_n, run.batch_i

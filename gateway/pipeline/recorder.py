@@ -62,6 +62,15 @@ class Recorder:
         self._tally.inflight += 1
         return Draft(context, call, ref)
 
+    def shed(self, peer: str) -> bool:
+        """Count a call from ``peer`` that is turned away before anything was done for it; False if it is one of the
+        first of this second, which are to be recorded like any other."""
+        if not self._flood.counts_all(Overloaded.reason, peer):
+            return False
+        self._tally.started += 1
+        self._tally.shed += 1
+        return True
+
     def forget(self, draft: Draft) -> None:
         """Let ``draft`` go without a record: for answers that are not recorded, such as those to health probes."""
         self._tally.started -= 1

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
+from gateway.errors import Overloaded
 from gateway.rpc.actions import INFER
 from gateway.rpc.codec import decode_infer, encode_reply
 from gateway.rpc.governed import Governed
 from gateway.rpc.regions import Regions
 from gateway.rpc.status import answer_trailers, refusal
-from gateway.transport.seam import Answer, Head, Unary
+from gateway.transport.seam import Answer, Head, Refused, Shed, Unary
 from gateway.types import Call, Delivery, Reply
 
 Handler: TypeAlias = Callable[[Call, Callable[[Reply], bytes]], Awaitable[Delivery]]
 """The life of a prediction: a decoded call and how its reply is encoded, to bytes whose record is durable."""
+
+
+class Door(Protocol):
+    """Knows when too many calls are in flight, and counts those whom it turns away."""
+
+    @property
+    def retry_after_ms(self) -> int: ...
+
+    def closed(self, peer: str, running: int) -> bool: ...
+
+
+def shedding(door: Door) -> Shed:
+    """Turns calls away while ``door`` is closed, with one refusal for all."""
+    full = Overloaded("more calls are in flight than can be answered in time; retry later", door.retry_after_ms)
+    refused = refusal(full, call_id="")
+
+    def shed(peer: str, running: int) -> Refused | None:
+        return refused if door.closed(peer, running) else None
+
+    return shed
 
 
 def model_infer(governed: Governed, handler: Handler, regions: Regions) -> Unary:

@@ -10,7 +10,7 @@ from gateway.rpc.actions import HEALTH, INFERENCE
 from gateway.rpc.context import Clocks, Trust
 from gateway.rpc.governed import Gate, Governed
 from gateway.rpc.health import Health
-from gateway.rpc.inference import Handler, model_infer
+from gateway.rpc.inference import Door, Handler, model_infer, shedding
 from gateway.rpc.log_settings import LogSettings, log_methods
 from gateway.rpc.models import Models
 from gateway.rpc.reflection import reflection_methods
@@ -32,6 +32,7 @@ EXTENSIONS = ("classification", "binary_tensor_data", "parameters", "schedule_po
 def methods(
     *,
     handler: Handler,
+    door: Door | None = None,
     gate: Gate,
     models: Models,
     clocks: Clocks,
@@ -48,7 +49,7 @@ def methods(
     public_health: bool = True,
     reflection: bool = False,
 ) -> Methods:
-    """The table for one worker.
+    """The table for one worker. ``door`` says when predictions are turned away unseen; without one, never.
 
     ``name`` and ``version`` are what ServerMetadata answers (some clients expect ``triton``); ``ready`` says
     whether the worker itself can serve; ``allowed`` are the metadata names that policy may see, ``trust`` says
@@ -98,6 +99,7 @@ def methods(
         stream={f"{HEALTH}/{method}": stream for method, stream in health.stream().items()}
         | {f"{INFERENCE}/ModelStreamInfer": model_stream_infer(governed, handler, memory or NO_REGIONS)}
         | (reflection_methods(governed) if reflection else {}),
+        shed={f"{INFERENCE}/ModelInfer": shedding(door)} if door is not None else {},
     )
 
 

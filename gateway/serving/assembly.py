@@ -11,9 +11,10 @@ from gateway.serving.batcher import Limits
 from gateway.serving.completion import GraphTensor, complete, signature_of
 from gateway.serving.model import Model, ModelServable
 from gateway.serving.pace import Pace
+from gateway.serving.patience import Patience
 from gateway.serving.rehearsal import Read, rehearse
 from gateway.serving.servable import ModelUnloadable
-from gateway.serving.settings import ModelSettings, QueuePolicy
+from gateway.serving.settings import ModelSettings
 from gateway.serving.warmup import Trial, attempt
 from gateway.types import ModelFacts, ServableId
 
@@ -43,6 +44,9 @@ class Host(Protocol):
 
     @property
     def max_queue(self) -> int: ...
+
+    @property
+    def budget_ns(self) -> int: ...
 
     @property
     def default_max_batch_size(self) -> int: ...
@@ -108,12 +112,13 @@ def _rule(given: ModelSettings, settings: ModelSettings, trial: Trial) -> Rule:
 
 
 def _limits(settings: ModelSettings, host: Host) -> Limits:
-    queue = settings.dynamic_batching.queue if settings.dynamic_batching else QueuePolicy()
+    batching = settings.dynamic_batching
     return Limits(
         instances=sum(group.count or 1 for group in settings.instance_groups) or host.instances,
         max_queue=host.max_queue,
-        configured_queue=queue.max_queue_size,
-        timeout_ns=queue.default_timeout_us * 1000 if queue.timeout_action == "reject" else 0,
+        budget_ns=host.budget_ns,
+        patience=Patience.of(batching),
+        ordered=batching is not None and batching.preserve_ordering,
     )
 
 

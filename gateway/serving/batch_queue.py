@@ -1,12 +1,14 @@
 """Calls that wait for a model, and which of them run together next. Pure: no clock, task or thread.
 
-Only calls whose inputs have equal shapes (but for the number of rows) share a batch; a call is never split;
-within a shape, arrival order holds, and the shape whose first call waited longest goes first.
+Only calls whose inputs have equal shapes (but for the number of rows) share a batch; a call is never split. Priority 1
+goes before 2, what is late behind what is not, and within these, arrival order holds: the shape whose first call waited
+longest goes first.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
@@ -14,20 +16,40 @@ from gateway.serving.servable import Arrays
 
 Caller = TypeVar("Caller")
 Shapes: TypeAlias = tuple[tuple[str, tuple[int, ...]], ...]
+_Line: TypeAlias = tuple[int, bool, Shapes]
+"""What calls in one line have in common: priority, whether they are late, shapes."""
 
 
 class Waiting(Generic[Caller]):
-    """One call in the queue. ``expires_ns`` is when it is not worth running any more, None for never."""
+    """One call in the queue. ``expires_ns`` is when it is not worth running any more, ``late_ns`` when it falls behind
+    those of its priority that are in time; None for never."""
 
-    __slots__ = ("caller", "expires_ns", "inputs", "key", "rows", "since_ns")
+    __slots__ = ("caller", "expires_ns", "inputs", "key", "late", "late_ns", "priority", "rows", "since_ns")
 
-    def __init__(self, caller: Caller, inputs: Arrays, rows: int, since_ns: int, expires_ns: int | None = None) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        inputs: Arrays,
+        rows: int,
+        since_ns: int,
+        expires_ns: int | None = None,
+        *,
+        late_ns: int | None = None,
+        priority: int = 0,
+    ) -> None:
         self.caller = caller
         self.inputs = inputs
         self.rows = rows
         self.since_ns = since_ns
         self.expires_ns = expires_ns
+        self.late_ns = late_ns
+        self.late = False
+        self.priority = priority
         self.key = shapes_of(inputs)
+
+    @property
+    def line(self) -> _Line:
+        return self.priority, self.late, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,87 +63,108 @@ class Rule:
 
 
 class BatchQueue(Generic[Caller]):
-    """Waiting calls by shape."""
+    """Waiting calls by priority, lateness and shape. ``rows`` are all of theirs together."""
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
-        self._by_shape: dict[Shapes, deque[Waiting[Caller]]] = {}
+        self._lines: dict[_Line, deque[Waiting[Caller]]] = {}
         self._length = 0
+        self.rows = 0
 
     def __len__(self) -> int:
         return self._length
 
+    def length(self, priority: int) -> int:
+        """Calls of this priority."""
+        return sum([len(line) for (level, _, _), line in self._lines.items() if level == priority])
+
     def push(self, call: Waiting[Caller]) -> None:
         """Queue a call."""
-        self._by_shape.setdefault(call.key, deque()).append(call)
+        self._lines.setdefault(call.line, deque()).append(call)
         self._length += 1
+        self.rows += call.rows
 
     def remove(self, call: Waiting[Caller]) -> bool:
         """Take out a call whose caller is gone; False if it already left the queue."""
-        line = self._by_shape.get(call.key)
+        line = self._lines.get(call.line)
         if line is None or call not in line:
             return False
         line.remove(call)
-        self._shrink(call.key, 1)
+        self._left([call])
         return True
 
     def expire(self, now_ns: int) -> list[Waiting[Caller]]:
-        """Take out every call that is not worth running any more."""
-        late = [
-            call
-            for line in self._by_shape.values()
-            for call in line
-            if call.expires_ns is not None and call.expires_ns <= now_ns
-        ]
-        for call in late:
+        """Take out every call that is not worth running any more, and put those that became late behind."""
+        everyone = [call for line in self._lines.values() for call in line]
+        for call in everyone:
+            if not call.late and call.late_ns is not None and call.late_ns <= now_ns:
+                self.remove(call)
+                call.late = True
+                self.push(call)
+        gone = [call for call in everyone if call.expires_ns is not None and call.expires_ns <= now_ns]
+        for call in gone:
             self.remove(call)
-        return late
+        return gone
 
     def take(self, now_ns: int, takers: int = 1) -> list[Waiting[Caller]]:
         """Take out the next batch; empty when nothing waits, or when every batch still waits to grow.
 
         With several ``takers`` standing idle it is one taker's fair part of what waits.
         """
-        for key in self._oldest_first():
-            line = self._by_shape[key]
-            if now_ns >= self._due_ns(line):
-                batch = self._front(line, self._part(line, takers))
-                self._shrink(key, len(batch))
+        order = self._in_order()
+        for place, (_, _, shapes) in enumerate(order):
+            if now_ns >= self._due_ns(shapes):
+                lines = [line for line in order[place:] if line[2] == shapes]
+                batch = self._front(lines, self._part(shapes, takers))
+                self._left(batch)
                 return batch
         return []
 
     def due_ns(self) -> int | None:
         """When the next batch should be taken at the latest; None when nothing waits."""
-        return min((self._due_ns(line) for line in self._by_shape.values()), default=None)
+        return min((self._due_ns(shapes) for _, _, shapes in self._lines), default=None)
 
-    def _oldest_first(self) -> list[Shapes]:
-        return sorted(self._by_shape, key=lambda key: self._by_shape[key][0].since_ns)
+    def _in_order(self) -> list[_Line]:
+        lines = self._lines
+        if len(lines) == 1:
+            return list(lines)
+        return sorted(lines, key=lambda line: (line[0], line[1], lines[line][0].since_ns))
 
-    def _due_ns(self, line: deque[Waiting[Caller]]) -> int:
+    def _alike(self, shapes: Shapes) -> Iterator[Waiting[Caller]]:
+        return (call for line, calls in self._lines.items() if line[2] == shapes for call in calls)
+
+    def _due_ns(self, shapes: Shapes) -> int:
         rule = self._rule
         if not rule.delay_ns:
-            return line[0].since_ns
-        rows = sum(call.rows for call in line)
+            return 0
+        rows = sum(call.rows for call in self._alike(shapes))
         grown = rows >= rule.max_rows or any(rows >= size for size in rule.preferred)
-        return line[0].since_ns + (0 if grown else rule.delay_ns)
+        return min(call.since_ns for call in self._alike(shapes)) + (0 if grown else rule.delay_ns)
 
-    def _part(self, line: deque[Waiting[Caller]], takers: int) -> int:
+    def _part(self, shapes: Shapes, takers: int) -> int:
         if takers < 2 or self._rule.delay_ns:  # who waits for a size wants that size
             return self._rule.max_rows
-        return min(self._rule.max_rows, -(-sum(call.rows for call in line) // takers))
+        return min(self._rule.max_rows, -(-sum(call.rows for call in self._alike(shapes)) // takers))
 
-    def _front(self, line: deque[Waiting[Caller]], limit: int) -> list[Waiting[Caller]]:
-        batch = [line.popleft()]
-        rows = batch[0].rows
-        while line and rows + line[0].rows <= limit:
-            rows += line[0].rows
-            batch.append(line.popleft())
+    def _front(self, lines: list[_Line], limit: int) -> list[Waiting[Caller]]:
+        """The first calls of ``lines``, one line after the other, that have ``limit`` rows together; one at least."""
+        batch: list[Waiting[Caller]] = []
+        rows = 0
+        for key in lines:
+            line = self._lines[key]
+            while line and (not batch or rows + line[0].rows <= limit):
+                rows += line[0].rows
+                batch.append(line.popleft())
+            if line:
+                break
         return batch
 
-    def _shrink(self, key: Shapes, count: int) -> None:
-        self._length -= count
-        if not self._by_shape[key]:
-            del self._by_shape[key]
+    def _left(self, calls: list[Waiting[Caller]]) -> None:
+        self._length -= len(calls)
+        for call in calls:
+            self.rows -= call.rows
+            if not self._lines.get(call.line, True):
+                del self._lines[call.line]
 
 
 def shapes_of(inputs: Arrays) -> Shapes:

@@ -126,6 +126,10 @@ class Manager:
             calls[slot.id.name, slot.id.version] += slot.loaded().waiting()
         return calls
 
+    def in_threads(self) -> int:
+        """Calls that run beside the event loop, or wait to."""
+        return sum([slot.loaded().in_threads() for slot in self._roster.loaded()])
+
     def subscribe(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` after every change of state, on the event loop."""
         self._roster.subscribe(changed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
+from types import MappingProxyType
 from typing import Protocol
 
 from gateway.errors import ModelFailed
@@ -17,7 +18,9 @@ from gateway.serving.signature import ModelSignature
 from gateway.serving.spec import TensorSpec
 from gateway.serving.statistics import ModelStatistics, Statistics
 from gateway.serving.turn import Turn
-from gateway.types import ModelFacts, ServableId, Tensor
+from gateway.types import ModelFacts, Parameters, ServableId, Tensor
+
+_NONE: Parameters = MappingProxyType({})
 
 
 class Model(Protocol):
@@ -80,7 +83,9 @@ class ModelServable:
     def id(self) -> ServableId:
         return self.facts.id
 
-    def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Awaitable[Inference]:
+    def infer(
+        self, inputs: ValidTensors, *, deadline_ns: int | None = None, parameters: Parameters = _NONE
+    ) -> Awaitable[Inference]:
         """Run the model on ``inputs``: a short run with the others of this turn of the loop, a long one in a thread.
 
         Awaiting raises: ModelFailed; DeadlineExceeded when the deadline passed before the run; Overloaded, Unavailable
@@ -90,10 +95,12 @@ class ModelServable:
         rows = self.signature.rows(inputs)
         if self._pace.is_short(size):
             return self._turn.infer(inputs, rows, size, deadline_ns)
-        return self._in_thread(inputs, rows, size, deadline_ns)
+        return self._in_thread(inputs, rows, size, deadline_ns, parameters)
 
-    async def _in_thread(self, inputs: ValidTensors, rows: int, size: int, deadline_ns: int | None) -> Inference:
-        share = await self._batcher.infer(inputs, rows, deadline_ns)
+    async def _in_thread(
+        self, inputs: ValidTensors, rows: int, size: int, deadline_ns: int | None, parameters: Parameters
+    ) -> Inference:
+        share = await self._batcher.infer(inputs, rows, deadline_ns, parameters)
         timing = share.timing
         if timing.rows == rows:
             self._pace.note(size, timing.inferred_ns - timing.joined_ns)
@@ -110,6 +117,10 @@ class ModelServable:
     def waiting(self) -> int:
         """Calls that wait for the end of the turn or for a batch."""
         return len(self._turn) + len(self._batcher)
+
+    def in_threads(self) -> int:
+        """Calls that run in a thread, or wait to."""
+        return self._batcher.entered
 
     def close(self) -> None:
         """Free the model."""

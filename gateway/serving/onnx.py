@@ -91,16 +91,17 @@ class OnnxRuntime:
 
     ``executor`` runs what is too long for the event loop. ``threads`` is the number of threads inside one
     run for models whose configuration says nothing (0: the runtime's choice), ``instances`` how many runs of
-    one model may be under way at once, ``max_queue`` how many calls may wait for it. ``providers`` are
-    execution providers in order of preference. ``inline_ns`` bounds a run on the event loop; 0 allows none.
-    ``default_max_batch_size`` is for models that can batch and do not say how much. ``op_libraries`` are the
-    custom-operator libraries that models may ask for, by path. ``journal`` refuses what killed this worker before.
+    one model may be under way at once, ``max_queue`` how many calls may wait for it and ``budget_ns`` how long (0: no
+    bound). ``providers`` are execution providers in order of preference. ``inline_ns`` bounds a run on the event loop;
+    0 allows none. ``default_max_batch_size`` is for models that can batch and do not say how much. ``op_libraries`` are
+    the custom-operator libraries that models may ask for, by path. ``journal`` refuses what killed this worker before.
     """
 
     executor: Executor
     threads: int = 1
     instances: int = 2
     max_queue: int = 1024
+    budget_ns: int = 0
     providers: tuple[str, ...] = (CPU,)
     inline_ns: int = SHORT_NS
     run_limit_s: float = 30.0
@@ -147,7 +148,9 @@ class OnnxLoader:
         session = _session(contents, self.settings, self.runtime)
         by_value = bool({name for _, name in contents.facts.operators} & VALUE_DRIVEN)
         model = OnnxModel(self.id.name, session, self.runtime.run_limit_s if by_value else 0)
-        pace = Pace(0 if by_value else self.runtime.inline_ns)
+        batching = self.settings.dynamic_batching
+        in_order = batching is not None and batching.preserve_ordering  # one queue keeps it, not a queue and the loop
+        pace = Pace(0 if by_value or in_order else self.runtime.inline_ns)
         return assemble(self.id, self.settings, model, pace, self.runtime, self.files.beside)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from gateway.serving.settings import ModelSettings
 from gateway.serving.spec import TensorSpec
 from gateway.serving.statistics import ModelStatistics
-from gateway.types import ModelFacts, ServableId, Tensor
+from gateway.types import ModelFacts, Parameters, ServableId, Tensor
 
 Arrays: TypeAlias = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
 ValidTensors = NewType("ValidTensors", dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"])
@@ -81,8 +81,10 @@ class Servable(Protocol):
         """The configuration in force, completed from the graph."""
         ...
 
-    def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Awaitable[Inference]:
-        """Run the model, batched with others where that is exact.
+    def infer(
+        self, inputs: ValidTensors, *, deadline_ns: int | None = None, parameters: Parameters = ...
+    ) -> Awaitable[Inference]:
+        """Run the model, batched with others where that is exact; ``parameters`` are the request's.
 
         Cancelling the awaiting task takes the call out of the queue. Raises: ModelFailed; Overloaded when the
         queue is full; DeadlineExceeded when the deadline passed before the run.
@@ -95,6 +97,10 @@ class Servable(Protocol):
 
     def waiting(self) -> int:
         """Calls that wait for a run at this moment."""
+        ...
+
+    def in_threads(self) -> int:
+        """Calls that run beside the event loop, or wait to."""
         ...
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ import grpc.aio
 
 from gateway.errors import Code
 from gateway.transport.headers import MAX_DETAILS, OWN_FIELDS, canonical_host, short
-from gateway.transport.seam import Answer, Head, Limits, Metadata, Methods, Refused, Stream, Unary
+from gateway.transport.seam import Answer, Head, Limits, Metadata, Methods, Refused, Shed, Stream, Unary
 from gateway.transport.tls import ServerTls
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ class _Table(grpc.GenericRpcHandler):
     def __init__(self, methods: Methods, tasks: set[asyncio.Task[object]]) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for name, unary in methods.unary.items():
-            self._handlers[f"/{name}"] = grpc.unary_unary_rpc_method_handler(_UnaryCall(name, unary, tasks).serve)
+            call = _UnaryCall(name, unary, methods.shed.get(name), tasks)
+            self._handlers[f"/{name}"] = grpc.unary_unary_rpc_method_handler(call.serve)
         for name, stream in methods.stream.items():
             self._handlers[f"/{name}"] = grpc.stream_stream_rpc_method_handler(_StreamCall(name, stream, tasks).serve)
 
@@ -88,12 +89,15 @@ class _Table(grpc.GenericRpcHandler):
 
 
 class _UnaryCall:
-    def __init__(self, name: str, handler: Unary, tasks: set[asyncio.Task[object]]) -> None:
+    def __init__(self, name: str, handler: Unary, shed: Shed | None, tasks: set[asyncio.Task[object]]) -> None:
         self._name = name
         self._handler = handler
+        self._shed = shed
         self._tasks = tasks
 
     async def serve(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        if self._shed is not None and (turned := self._shed(_peer(context.peer()), len(self._tasks))) is not None:
+            await _abort(context, turned)
         task = _track(self._tasks)
         try:
             answer: Answer = await self._handler(_head(self._name, context), body)

@@ -60,11 +60,21 @@ Stream: TypeAlias = Callable[[Head, AsyncIterator[bytes]], AsyncIterator[bytes]]
 iterator ends, or by raising ``Refused``. Closing the iterator means that the caller is gone."""
 
 
+Shed: TypeAlias = Callable[[str, int], Refused | None]
+"""Asked when the head of a unary call has come and nothing was done for it yet, with its peer and how many unary
+handlers run: how the call is refused at once, or None. The same refusal is the same object, so that it can be kept in
+the form in which it is sent."""
+
+
 class Methods(msgspec.Struct, frozen=True, kw_only=True):
-    """The method table: full method name to handler. What is in neither map is UNIMPLEMENTED."""
+    """The method table: full method name to handler. What is in neither map is UNIMPLEMENTED.
+
+    ``shed`` is there for unary methods whose calls may be turned away when there are too many.
+    """
 
     unary: Mapping[str, Unary]
     stream: Mapping[str, Stream] = {}
+    shed: Mapping[str, Shed] = {}
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

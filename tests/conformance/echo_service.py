@@ -10,6 +10,7 @@ from gateway.transport.seam import Answer, Head, Methods, Refused
 
 TEXT = "dénied: 100% \n no"
 DETAILS = b"\x08\x07\x12" + bytes([len(TEXT.encode())]) + TEXT.encode()  # google.rpc.Status: code, message
+BUSY = Refused(8, "too many", (("grpc-retry-pushback-ms", b"50"),), DETAILS)
 DENIED = Refused(7, TEXT, (("x-why", b"rule"), ("x-raw-bin", b"\x00\xff")), DETAILS)
 
 
@@ -23,6 +24,8 @@ class EchoService:
         self.cancelled = asyncio.Event()
         self.closed = asyncio.Event()
         self.running = 0
+        self.most: int | None = None  # calls of Wait that may run at once
+        self.asked: list[tuple[str, int]] = []
 
     def methods(self) -> Methods:
         unary = {"Echo": self.echo, "Deny": self.deny, "Fail": self.fail, "Wait": self.wait, "Stubborn": self.stubborn}
@@ -37,7 +40,13 @@ class EchoService:
         return Methods(
             unary={f"test.Test/{name}": handler for name, handler in unary.items()},
             stream={f"test.Test/{name}": handler for name, handler in stream.items()},
+            shed={"test.Test/Wait": self.shed},
         )
+
+    def shed(self, peer: str, running: int) -> Refused | None:
+        """Turn calls of Wait away when ``most`` run."""
+        self.asked.append((peer, running))
+        return BUSY if self.most is not None and running >= self.most else None
 
     async def echo(self, head: Head, body: bytes) -> Answer:
         self.heads.append(head)

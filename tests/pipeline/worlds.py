@@ -34,6 +34,7 @@ from gateway.types import (
     ModelFacts,
     ModelRef,
     Obligation,
+    Parameters,
     Permit,
     Principal,
     Reason,
@@ -112,7 +113,9 @@ class Doubler:
         self.error: Exception | None = None
         self.runs = 0
 
-    async def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Inference:
+    async def infer(
+        self, inputs: ValidTensors, *, deadline_ns: int | None = None, parameters: Parameters | None = None
+    ) -> Inference:
         if self.gate is not None:
             await self.gate.wait()
         self.runs += 1

@@ -26,7 +26,9 @@ class FakeServable:
         self.signature = ModelSignature(id_.name, [], [])
         self.closed = False
 
-    async def infer(self, inputs: ValidTensors, *, deadline_ns: int | None = None) -> Inference:
+    async def infer(
+        self, inputs: ValidTensors, *, deadline_ns: int | None = None, parameters: object = None
+    ) -> Inference:
         assert not self.closed
         return Inference(outputs=(), started_ns=0)
 
@@ -34,6 +36,9 @@ class FakeServable:
         return ModelStatistics(name=self.id.name, version=self.id.version)
 
     def waiting(self) -> int:
+        return 0
+
+    def in_threads(self) -> int:
         return 0
 
     def close(self) -> None:

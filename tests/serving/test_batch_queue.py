@@ -78,3 +78,26 @@ def test_idle_instances_share_what_waits() -> None:
     for number in range(7):
         queue.push(call(number))
     assert [len(queue.take(0, takers)) for takers in (3, 2, 1)] == [3, 2, 2]
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.booleans(), st.booleans()), max_size=20))
+def test_priority_goes_before_lateness_and_lateness_before_arrival(raw: list[tuple[int, int, bool, bool]]) -> None:
+    queue: BatchQueue[int] = BatchQueue(Rule(4))
+    waiting = []
+    for number, (rows, priority, falls_behind, expires) in enumerate(raw):
+        late_ns, expires_ns = (10 if falls_behind else None), (10 if expires else None)
+        x = {"x": np.zeros((rows, 2), np.float32)}
+        waiting.append(Waiting(number, x, rows, number, expires_ns, late_ns=late_ns, priority=priority))
+        queue.push(waiting[-1])
+    for level in (1, 2, 3):
+        assert queue.length(level) == sum(one.priority == level for one in waiting)
+    gone = queue.expire(10)
+    assert {one.caller for one in gone} == {number for number, (_, _, _, expires) in enumerate(raw) if expires}
+    left = [one for one in waiting if one not in gone]
+    assert queue.rows == sum(one.rows for one in left)
+    seen: list[Waiting[int]] = []
+    while batch := queue.take(10):
+        seen.extend(batch)
+    wanted = sorted(left, key=lambda one: (one.priority, one.late_ns is not None, one.since_ns))
+    assert [one.caller for one in seen] == [one.caller for one in wanted]
+    assert (len(queue), queue.rows) == (0, 0)

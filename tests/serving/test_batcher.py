@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from gateway.errors import DeadlineExceeded, Draining, ModelFailed, Overloaded, 
 from gateway.serving.batch_queue import Rule
 from gateway.serving.batcher import Batcher, Limits, Share
 from gateway.serving.datatypes import Array
+from gateway.serving.patience import Patience
 from gateway.serving.servable import Arrays
+from gateway.serving.settings import QueuePolicy
 from gateway.serving.statistics import Statistics
 from gateway.types import Tensor
 
@@ -43,7 +46,7 @@ class Doubler:
 class Bench:
     """A batcher around a ``Doubler``."""
 
-    def __init__(self, executor: ThreadPoolExecutor, rule: Rule | None = None, **limits: int) -> None:
+    def __init__(self, executor: ThreadPoolExecutor, rule: Rule | None = None, **limits: Any) -> None:
         self.model = Doubler()
         self.statistics = Statistics()
         self.batcher = Batcher(
@@ -151,7 +154,9 @@ async def test_a_caller_whose_deadline_passed_is_not_run(executor: ThreadPoolExe
 
 
 async def test_a_queue_timeout_is_tritons(executor: ThreadPoolExecutor) -> None:
-    bench = Bench(executor, timeout_ns=1)
+    bench = Bench(executor, patience=Patience(default=QueuePolicy(default_timeout_us=1)))
+    bench.model.gate.set()
+    await bench.busy()
     late = bench.call(1)
     with pytest.raises(Unavailable, match=r"^Request timeout expired$"):
         await late
@@ -177,7 +182,7 @@ async def test_a_full_queue_refuses_at_once(executor: ThreadPoolExecutor) -> Non
     await settle()
     with pytest.raises(Overloaded, match="1 calls wait for model 'm'"):
         await bench.call(2)
-    configured = Bench(executor, configured_queue=1)
+    configured = Bench(executor, patience=Patience(default=QueuePolicy(max_queue_size=1)))
     calls += [await configured.busy(), configured.call(1)]
     await settle()
     with pytest.raises(Unavailable, match="Exceeds maximum queue size"):

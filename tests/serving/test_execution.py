@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -98,16 +100,25 @@ async def test_a_run_without_end_is_stopped_and_the_model_serves_on(load: Load) 
     assert np.frombuffer(answer.outputs[0].data, np.float32).tolist() == [8.0]
 
 
-async def lag_beside(servable: ModelServable, width: int, calls: int) -> float:
-    """The longest time in which the loop did not turn, while ``calls`` calls ran."""
-    longest = 0.0
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How long the loop did not turn: the most processor time of one turn, and what a turn took at the median."""
+
+    most_cpu_s: float
+    median_s: float
+
+
+async def lag_beside(servable: ModelServable, width: int, calls: int) -> Lag:
+    """The loop's lag while ``calls`` calls ran. Time that other processes take from this one is in the second alone."""
+    spent, waited = [0.0], [0.0]
     work = asyncio.gather(*[servable.infer(inputs(servable, width)) for _ in range(calls)])
     while not work.done():
-        before = time.perf_counter()
+        before, cpu = time.perf_counter(), time.thread_time()
         await asyncio.sleep(0.0005)
-        longest = max(longest, time.perf_counter() - before - 0.0005)
+        spent.append(time.thread_time() - cpu)
+        waited.append(time.perf_counter() - before - 0.0005)
     await work
-    return longest
+    return Lag(max(spent), statistics.median(waited))
 
 
 async def test_the_loop_turns_beside_a_slow_model(load: Load) -> None:
@@ -115,14 +126,15 @@ async def test_the_loop_turns_beside_a_slow_model(load: Load) -> None:
     servable = load(slow)
     # A neighbour on this machine may steal the core in one round, but not in each of ten.
     lags = [await lag_beside(servable, 1024, calls=6)]
-    while lags[-1] >= LAG_S and len(lags) < 10:
+    while lags[-1].median_s >= LAG_S and len(lags) < 10:
         lags.append(await lag_beside(servable, 1024, calls=6))
     counts = servable.statistics(now_ns=0, now_ms=0)
     assert counts.compute_infer.ns / counts.success.count > LAG_S * 1e9
-    assert lags[-1] < LAG_S, lags
+    assert lags[-1].median_s < LAG_S, lags
+    assert max(lag.most_cpu_s for lag in lags) < LAG_S, lags
     # The same model forced onto the loop shows that the measurement can tell.
     blocking = load(slow, inline_ns=10**12)
-    assert min([await lag_beside(blocking, 1024, calls=2) for _ in range(2)]) > LAG_S
+    assert (await lag_beside(blocking, 1024, calls=2)).most_cpu_s > LAG_S
 
 
 async def test_many_texts_are_taken_apart_beside_the_loop() -> None:

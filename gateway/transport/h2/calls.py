@@ -16,7 +16,7 @@ import msgspec
 from gateway.errors import Code
 from gateway.transport.framing import PREFIX_BYTES, Assembler
 from gateway.transport.h2.core import HeaderMap
-from gateway.transport.seam import Answer, Head, Refused, Stream, Unary
+from gateway.transport.seam import Answer, Head, Refused, Shed, Stream, Unary
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,16 @@ class Method(msgspec.Struct, frozen=True):
     name: str
     unary: Unary | None = None
     stream: Stream | None = None
+    shed: Shed | None = None
+
+
+class Running:
+    """How many unary handlers of a worker run or are about to."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls = 0
 
 
 class Wire(Protocol):
@@ -94,6 +104,7 @@ class Call:
         "started",
         "tail",
         "task",
+        "turned",
     )
 
     head: Head
@@ -111,6 +122,7 @@ class Call:
         self.headed = False
         self.started = False
         self.task: asyncio.Task[None] | None = None
+        self.turned: Refused | None = None  # away, as soon as its body has come
         self.message: bytes | None = None
         self.assembler: Assembler | None = None
         self.inbox: Inbox | None = None
@@ -191,8 +203,9 @@ class Inbox(AsyncIterator[bytes]):
             waiter.set_result(None)
 
 
-async def run_unary(wire: Wire, call: Call, handler: Unary, body: bytes) -> None:
-    """Serve a unary call. Whatever happens, the caller gets a status and nothing of ours leaks."""
+async def run_unary(wire: Wire, call: Call, handler: Unary, body: bytes, running: Running) -> None:
+    """Serve a unary call that is counted in ``running``. Whatever happens, the caller gets a status and nothing of ours
+    leaks."""
     call.started = True
     try:
         wire.answer(call, await handler(call.head, body))
@@ -204,6 +217,7 @@ async def run_unary(wire: Wire, call: Call, handler: Unary, body: bytes) -> None
         log.exception(_FAILED, extra={"method": call.method.name})
         wire.refuse(call, _BUG)
     finally:
+        running.calls -= 1
         wire.closed(call)
 
 

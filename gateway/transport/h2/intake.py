@@ -10,7 +10,7 @@ import asyncio
 from gateway.errors import Code
 from gateway.transport import compression, request
 from gateway.transport.framing import Assembler, whole_message
-from gateway.transport.h2.calls import Call, Inbox, run_stream, run_unary, stopped
+from gateway.transport.h2.calls import Call, Inbox, Method, run_stream, run_unary, stopped
 from gateway.transport.h2.core import H2FrameHeaders, H2Reason
 from gateway.transport.h2.sender import Sender
 from gateway.transport.h2.shared import Shared
@@ -35,6 +35,7 @@ class Intake:
         self._max_message_bytes = shared.limits.max_message_bytes
         self._max_metadata_bytes = shared.limits.max_metadata_bytes
         self._max_calls = _TASKS_PER_STREAM * shared.limits.max_streams
+        self._running = shared.running
         self._sender = sender
         self._peer = peer
         self._certificate = certificate
@@ -47,6 +48,11 @@ class Intake:
             self._sender.refuse(call, Refused(Code.RESOURCE_EXHAUSTED, _TOO_MANY, _RETRY_SOON))
             return
         self.calls.add(call)
+        method = self._methods.get(frame.path or "")
+        if method is not None and method.shed is not None:
+            call.turned = method.shed(self._peer, self._running.calls)
+            if call.turned is not None:
+                return
         if frame.method is None or frame.scheme is None or not frame.path or frame.status is not None:
             self._sender.reset(call, H2Reason.PROTOCOL_ERROR)  # RFC 9113, 8.3.1: malformed
             return
@@ -54,7 +60,7 @@ class Intake:
             call.alien = 405 if frame.method != "POST" else 415
             return
         try:
-            self._judge(call, frame)
+            self._judge(call, method, frame)
         except Refused as refused:
             self._sender.refuse(call, refused)
             return
@@ -70,6 +76,10 @@ class Intake:
         inbox = call.inbox
         if inbox is None:
             self._sender.credit(call, len(payload))
+            if call.turned is not None:
+                if not last:  # a long body need not come; to end a stream before a short one would cost two resets
+                    self._sender.refuse(call, call.turned)
+                return
         else:
             inbox.arrived(len(payload))
         if call.ended or call.alien or (inbox is not None and inbox.ended):
@@ -87,7 +97,9 @@ class Intake:
         """The caller has said all: a unary handler starts, a stream's iterator ends."""
         if call.ended:
             return
-        if call.alien:
+        if call.turned is not None:
+            self._sender.shed(call, call.turned)
+        elif call.alien:
             self._sender.respond(call, call.alien, _ALIEN[call.alien])
         elif call.assembler is not None and call.assembler.unfinished:
             self._fail(call, Refused(Code.INTERNAL, "the body ends inside a message"))
@@ -99,7 +111,8 @@ class Intake:
             body, call.message = call.message, None
             handler = call.method.unary
             assert handler is not None  # noqa: S101  # a method that opened no inbox is unary
-            call.task = self._create_task(run_unary(self._sender, call, handler, body))
+            call.task = self._create_task(run_unary(self._sender, call, handler, body, self._running))
+            self._running.calls += 1
 
     def forget(self, call: Call) -> None:
         """The call is over: answered or gone, and its handler has ended."""
@@ -145,7 +158,7 @@ class Intake:
             task.cancel()
             if call.started:
                 return
-            call.task = None  # cancelled before its first step: the task will tell nobody
+            self._never(call)
         self._sender.refuse(call, stopped(call))
 
     def gone(self, call: Call) -> None:
@@ -153,12 +166,17 @@ class Intake:
         if call.task is not None:
             call.task.cancel()
             if not call.started:
-                call.task = None
+                self._never(call)
         self._sender.gone(call)
 
-    def _judge(self, call: Call, frame: H2FrameHeaders) -> None:
+    def _never(self, call: Call) -> None:
+        """Let go of a task that was cancelled before its first step: it will tell nobody."""
+        call.task = None
+        if call.inbox is None:
+            self._running.calls -= 1
+
+    def _judge(self, call: Call, method: Method | None, frame: H2FrameHeaders) -> None:
         fields = request.read(frame.headers.items(), self._max_metadata_bytes)
-        method = self._methods.get(frame.path or "")
         if method is None:
             raise Refused(Code.UNIMPLEMENTED, f"unknown method {(frame.path or '')[:200]}")
         if fields.timeout_ns is not None:

@@ -54,6 +54,8 @@ class Sender:
         self._on_done = on_done
         self._call_soon = asyncio.get_running_loop().call_soon
         self._compress_min_bytes = compress_min_bytes
+        self._refused: Refused | None = None  # the last one that was shed with, and its fields
+        self._refusal = _HEAD
         self._due = False
         self._turn = False  # the connection's window moved on to the next call in line
         self.paused = False
@@ -101,6 +103,15 @@ class Sender:
             verdict = self._core.send_response_head(call.id, 200, fields, True)
             self.after(verdict.flags)
             self._over(call)
+        self.wake()
+
+    def shed(self, call: Call, refused: Refused) -> None:
+        """Refuse a call for which nothing was done yet, at the least cost: ``refused`` is kept as it is sent."""
+        if refused is not self._refused:
+            self._refused, self._refusal = refused, HeaderMap([_CONTENT_TYPE, *headers.status(refused)])
+        call.ended = self.spoke = True
+        self.after(self._core.send_response_head(call.id, 200, self._refusal, True).flags)
+        self._over(call)
         self.wake()
 
     def send(self, call: Call, message: bytes) -> bool:
