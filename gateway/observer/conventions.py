@@ -44,6 +44,12 @@ REQUEST_BYTES = "gateway.request.size"
 RESPONSE_BYTES = "gateway.response.size"
 EVENT = "gateway.event."
 
+SECURITY_RULE = "security_rule.name"
+SECURITY_RULESET = "security_rule.ruleset.name"
+SECURITY_VERSION = "security_rule.version"
+RULESET = "gateway.authz"
+"""The group of security rules is in development; it says what fired, so denials have it beside our own names."""
+
 Attribute: TypeAlias = str | int | float | bool | tuple[str, ...]
 
 SPAN_ERRORS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})

@@ -61,6 +61,12 @@ def worker_gauges(states: Sequence[WorkerState], now_us: int) -> Iterator[Family
         labels=("worker",),
         cells={(str(s.worker),): int(s.ledger.ok) for s in live},
     )
+    yield Gauge(
+        name="gateway_ledger_free_bytes",
+        help="Room on the disk that holds a worker's records.",
+        labels=("worker",),
+        cells={(str(s.worker),): s.ledger.free for s in live},
+    )
 
 
 def _policy_times(live: Sequence[WorkerState]) -> Iterator[Gauge]:

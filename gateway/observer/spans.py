@@ -100,10 +100,18 @@ def _server(record: Record, rule: str, error: str, duplicate: bool) -> Attribute
         names.RESPONSE_BYTES: record.out_b,
         names.ERROR_TYPE: error,
     }
+    if "queue" in record.ph:
+        attributes[names.QUEUE_DURATION] = _spent_us(record, "queue") / 1e6
     if record.decision_id:
         attributes |= {names.DECISION: "allow" if record.allow else "deny", names.REVISION: record.policy_rev}
         attributes[names.RULE] = record.reasons[0] if record.reasons else ""
     return {name: value for name, value in attributes.items() if value not in ("", ())}
+
+
+def _spent_us(record: Record, phase: str) -> int:
+    """Microseconds from the end of the phases before ``phase`` to its own."""
+    before = [record.ph.get(each, 0) for each in PHASES[: PHASES.index(phase)]]
+    return max(0, record.ph[phase] - max(before, default=0))
 
 
 def _phase(record: Record, phase: str) -> Attributes:
@@ -117,6 +125,12 @@ def _phase(record: Record, phase: str) -> Attributes:
             names.ENGINE: record.engine,
             names.CACHED: record.cached,
         }
+        if not record.allow and record.reasons:
+            attributes |= {
+                names.SECURITY_RULE: record.reasons[0],
+                names.SECURITY_RULESET: names.RULESET,
+                names.SECURITY_VERSION: record.policy_rev,
+            }
     elif phase == "infer":
         attributes = {
             names.MODEL_NAME: record.model,

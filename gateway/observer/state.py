@@ -37,11 +37,12 @@ class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the worker's shard takes records. ``error`` says why not."""
+    """Whether the worker's shard takes records. ``error`` says why not; ``free`` is its disk's room in bytes."""
 
     ok: bool = True
     error: str = ""
     shard: str = ""
+    free: int = 0
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 import pytest
@@ -104,6 +105,13 @@ class Jaeger:
         except HTTPError as error:
             error.close()
             return None
+
+    def spans(self, operation: str) -> list[dict[str, Any]]:
+        """The spans of our service with this name, newest first."""
+        query = urlencode({"service": "inference-gateway", "operation": operation, "limit": 100})
+        with urlopen(f"http://127.0.0.1:{self._query}/api/traces?{query}", timeout=5) as answer:
+            traces = json.load(answer)["data"] or ()
+        return [span for trace in traces for span in trace["spans"] if span["operationName"] == operation]
 
     def close(self) -> None:
         self._process.kill()  # asked politely, it takes longer than the test

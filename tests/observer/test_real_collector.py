@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,8 +15,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from observer.otel_servers import Collector, Jaeger, program, wait_for
+from running import ROOT, start
+from tritonclient.utils import InferenceServerException
 
 from gateway.observer.observer import Observer
 from gateway.observer.settings import Settings
@@ -103,3 +108,60 @@ async def test_traces_reach_jaeger_before_and_after_a_collectors_outage(
     finally:
         stop.set()
         await running
+
+
+def tags(span: dict[str, Any]) -> dict[str, Any]:
+    return {tag["key"]: tag["value"] for tag in span["tags"]}
+
+
+def eventually(jaeger: Jaeger, operation: str, count: int = 1) -> list[dict[str, Any]]:
+    """``count`` spans of this name, once Jaeger has so many."""
+    give_up = time.monotonic() + 60
+    while len(found := jaeger.spans(operation)) < count:
+        assert time.monotonic() < give_up, f"{len(found)} spans {operation} of {count}"
+        time.sleep(0.3)
+    return found
+
+
+def test_what_changes_in_a_whole_gateway_is_a_span_and_a_denial_names_its_rule(collector, jaeger, tmp_path) -> None:
+    collector.start()
+    for name in ("policies", "examples/models"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    gateway = start(
+        tmp_path / "data",
+        models=tmp_path / "examples" / "models",
+        policies=tmp_path / "policies",
+        environ={"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.http}"},
+    )
+    try:
+        key = gateway.key("stranger", "nobody")
+        assert tags(eventually(jaeger, "gateway.keys_created")[0])["gateway.event.id"] == "stranger"
+        models = eventually(jaeger, "gateway.model_loaded", 4)
+        assert {tags(span)["gateway.event.model"] for span in models} >= {"diabetes:1", "digits:1"}
+        (policy,) = eventually(jaeger, "gateway.policy_loaded")
+        rules = next(path for path in (tmp_path / "policies").rglob("*.rego") if not path.stem.endswith("_test"))
+        rules.write_text(f"{rules.read_text()}\n# another text is another revision\n")
+        revisions = {tags(span)["gateway.event.revision"] for span in eventually(jaeger, "gateway.policy_loaded", 2)}
+        assert len(revisions) == 2
+        assert tags(policy)["gateway.event.revision"] in revisions
+        rules.write_text("package gateway.authz\nthis is no Rego")
+        refused = tags(eventually(jaeger, "gateway.policy_refused")[0])
+        assert refused["error"] is True
+        assert "rego" in refused["gateway.event.reason"]
+
+        shutil.copytree(tmp_path / "examples/models/diabetes/1", tmp_path / "examples/models/diabetes/2")
+        assert "diabetes:2" in {
+            tags(span)["gateway.event.model"] for span in eventually(jaeger, "gateway.model_loaded", 5)
+        }
+
+        with triton.InferenceServerClient(gateway.url) as client:
+            rows = triton.InferInput("measurements", [1, 10], "FP32")
+            rows.set_data_from_numpy(np.zeros((1, 10), np.float32))
+            with pytest.raises(InferenceServerException, match="denied"):
+                client.infer("diabetes", [rows], headers={"x-api-key": key})
+        denied = eventually(jaeger, "inference.GRPCInferenceService/ModelInfer")[0]
+        decide = tags(eventually(jaeger, "decide")[0])
+        assert decide["security_rule.name"] == tags(denied)["gateway.policy.rule"]
+        assert decide["security_rule.version"] in revisions
+    finally:
+        gateway.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from opentelemetry.semconv._incubating.attributes import rpc_attributes
+from opentelemetry.semconv._incubating.attributes import rpc_attributes, security_rule_attributes
 from opentelemetry.semconv.attributes import error_attributes
 from opentelemetry.semconv.schemas import Schemas
 
@@ -49,6 +49,9 @@ def test_names_are_those_of_the_schema_that_we_state() -> None:
     assert conventions.RPC_METHOD == rpc_attributes.RPC_METHOD
     assert conventions.RPC_STATUS == rpc_attributes.RPC_RESPONSE_STATUS_CODE
     assert conventions.ERROR_TYPE == error_attributes.ERROR_TYPE
+    assert conventions.SECURITY_RULE == security_rule_attributes.SECURITY_RULE_NAME
+    assert conventions.SECURITY_RULESET == security_rule_attributes.SECURITY_RULE_RULESET_NAME
+    assert conventions.SECURITY_VERSION == security_rule_attributes.SECURITY_RULE_VERSION
 
 
 def test_a_denial_is_no_error_and_says_why(record, denied) -> None:
@@ -58,6 +61,21 @@ def test_a_denial_is_no_error_and_says_why(record, denied) -> None:
     assert server.attributes[conventions.RPC_STATUS] == "PERMISSION_DENIED"
     assert server.attributes[conventions.SAMPLED_BY] == "deny"
     assert decide.attributes[conventions.REASONS] == ("tenant_not_allowed",)
+    assert {name: value for name, value in decide.attributes.items() if name.startswith("security_rule")} == {
+        conventions.SECURITY_RULE: "tenant_not_allowed",
+        conventions.SECURITY_RULESET: "gateway.authz",
+        conventions.SECURITY_VERSION: "r7",
+    }
+
+
+def test_only_a_denial_names_a_security_rule(record) -> None:
+    assert not any("security_rule" in name for span in spans_of(record(), "ratio") for name in span.attributes)
+
+
+def test_the_time_in_the_queue_is_an_attribute_in_seconds(record) -> None:
+    assert spans_of(record(), "ratio")[0].attributes[conventions.QUEUE_DURATION] == 50e-6
+    late = record(ph={"authenticate": 90, "decide": 40, "queue": 60})
+    assert spans_of(late, "ratio")[0].attributes[conventions.QUEUE_DURATION] == 0
 
 
 @pytest.mark.parametrize("status", sorted(conventions.SPAN_ERRORS))
