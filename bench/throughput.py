@@ -4,7 +4,8 @@ Three servers of the same model run side by side: *bare h2* (``bare.py``: same t
 governance), *governed h2* and *governed grpcio*. The server that is measured has one core, h2load and everything else
 (the observer too) the other. Loads are closed loops; each shape is measured in rounds A B C, A B C, ..., and the
 median of the rounds is printed, so that a busy moment hits all alike. Strict ledger, policy with its cache, one row a
-request. Afterwards every request that got an answer must stand in the ledger, and the ledger must verify.
+request, traces exported to a collector in this process as the default sampling keeps them. Afterwards every request
+that got an answer must stand in the ledger, and the ledger must verify.
 
     make bench ARGS='--rounds 5 --seconds 4'
 """
@@ -22,6 +23,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from collector import collecting
 from load import Load, LoadFailed, Shape, require_h2load, send
 from machine import cores, describe, fdatasync_us
 from request import MODEL, Question, digits, probe
@@ -139,6 +141,8 @@ def main() -> None:
     console.print(describe(), highlight=False)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=".")))
+        collector = stack.enter_context(collecting())
+        export = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
         question = digits()
         bench = Bench(question, question.write(scratch / "body"), options.seconds)
         servers = [(bare("h2", MODEL), "none")]
@@ -146,13 +150,14 @@ def main() -> None:
         for transport in ("h2", "grpcio"):
             data = scratch / transport
             key = create_key(data)
-            server = governed(transport, data, models=MODEL.parent, policies=options.policies)
+            server = governed(transport, data, models=MODEL.parent, policies=options.policies, env=export)
             stack.callback(server.stop)
             servers.append((server, key))
         samples = run(bench, servers, options.rounds, console)
         for server, _ in servers:
             server.stop()
         console.print(table(samples, [server.name for server, _ in servers]))
+        console.print(f"{collector.spans:,} spans were exported meanwhile", highlight=False)
         console.print(alone(samples, fdatasync_us(scratch)), highlight=False)
         check(bench, scratch, console)
 
