@@ -29,13 +29,14 @@ class Reporter:
 
     @property
     def ready(self) -> bool:
-        """Whether a call sent here now would be served: not leaving, the ledger takes records, policy decides."""
+        """Whether calls should be sent here: not leaving, the ledger takes records and has room, policy decides."""
         return not self._reason()
 
     def _reason(self) -> str:
         if self._leaving:
             return "shutting down"
-        return self._have.ledger.fault or ("" if self._have.policies.ready else "no policy decides")
+        ledger = self._have.ledger
+        return ledger.fault or ledger.space.warning() or ("" if self._have.policies.ready else "no policy decides")
 
     def leave(self) -> None:
         """Say from now on that this worker is not ready; write it at once."""
@@ -58,7 +59,12 @@ class Reporter:
             reason=reason,
             models=tuple(self._models()),
             policy=self._have.policies.state(),
-            ledger=LedgerState(ok=not fault, error=fault, shard=self._have.ledger.shard),
+            ledger=LedgerState(
+                ok=not fault,
+                error=fault,
+                shard=self._have.ledger.shard,
+                free=self._have.ledger.space.room().free,
+            ),
             inflight=self._have.admission.inflight,
             certificates=self._certificates.expiries(),
         )

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
 
 from setproctitle import setproctitle
@@ -17,6 +18,7 @@ from gateway.app.port import reserve
 from gateway.app.preflight import check_models, check_policy
 from gateway.app.process import Process
 from gateway.config import Config
+from gateway.ledger.sqlite_release import reset_bug
 
 _log = logging.getLogger("gateway.supervisor")
 
@@ -34,6 +36,8 @@ async def supervise(config: Config, announce: Callable[[str, int], None]) -> Non
     if config.policy.engine == "embedded":
         check_policy(config.policy.dir, kept=data.policy)
     data.prepare()
+    if warning := reset_bug(sqlite3.sqlite_version_info):
+        _log.warning("ledger.sqlite_is_old", extra={"reason": warning})
     lock = data.lock()
     try:
         with reserve(config.server.host, config.server.port) as held:

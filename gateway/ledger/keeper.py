@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -21,11 +22,14 @@ from gateway.ledger.shard import ShardLedger
 ANCHOR_S = 60.0
 GOVERNANCE = "gov"
 
+log = logging.getLogger(__name__)
+
 
 class Keeper:
     """Keeps the ledgers of one data directory. ``step`` about each second, on the loop that opened it.
 
-    Files are read and signed in a worker thread. ``governance`` takes events of others, too.
+    Files are read and signed in a worker thread. ``governance`` takes events of others, too;
+    ``troubles`` are notices and seals that cannot be written down, with why.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class Keeper:
         self._governance: ShardLedger | None = None
         self._seals = Seals(data / "ledger", self._root / MEMORY)
         self._anchored_us = 0
-        self._troubles: dict[str, str] = {}
+        self.troubles: dict[str, str] = {}
         self._keys_seen: frozenset[str] = frozenset()
         self._grew = False
 
@@ -53,8 +57,8 @@ class Keeper:
 
     @property
     def alarms(self) -> Mapping[str, str]:
-        """Shards whose heads are refused, and what cannot be written down, with why. Not empty means: look at once."""
-        return {**self._notary.alarms, **self._own.alarms, **self._troubles}
+        """Shards whose heads are refused, and why. Not empty means: look at once."""
+        return {**self._notary.alarms, **self._own.alarms}
 
     async def open(self, boot: Mapping[str, str | int]) -> None:
         """Take the locks, open the governance ledger. Raises: LedgerError."""
@@ -119,12 +123,14 @@ class Keeper:
         self._anchored_us, self._grew = now, False
 
     async def _try(self, name: str, note: Callable[[], Awaitable[None]]) -> None:
-        """What cannot be written down now is an alarm, tried again at the next step, and holds up no anchor."""
+        """What cannot be written down now is logged once, tried again at the next step, and holds up no anchor."""
         try:
             await note()
-            self._troubles.pop(name, None)
+            self.troubles.pop(name, None)
         except (LedgerError, OSError) as error:
-            self._troubles[name] = str(error)
+            if self.troubles.get(name) != str(error):
+                log.critical("keeper.cannot_write_down", extra={"what": name, "error": str(error)})
+            self.troubles[name] = str(error)
 
     async def _note_acts(self) -> None:
         await notices.write_down(self._root, self.governance, clock_us=self._clock_us)

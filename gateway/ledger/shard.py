@@ -15,6 +15,7 @@ from gateway.ledger.beat import CommitTimes
 from gateway.ledger.caretaker import Caretaker
 from gateway.ledger.ledger import Encode, Payload
 from gateway.ledger.payload_keys import FileKeys
+from gateway.ledger.space import Space
 from gateway.ledger.store import PAYLOAD_DAYS, SEGMENT_BYTES, SEGMENT_LEAVES, Store
 from gateway.ledger.upkeep import Done, Order
 from gateway.ledger.vault import Vault
@@ -29,8 +30,8 @@ BEAT_S, BEAT_LEAVES = 10.0, 10_000
 class ShardLedger:
     """``Ledger`` on disk. One per shard and process; all methods are for the loop that opened it.
 
-    ``boot`` is this process's id, ``commits`` counts its commits, ``broken`` resolves with the cause when the
-    shard gave up for good: the process should end then.
+    ``boot`` is this process's id, ``commits`` counts its commits, ``space`` is its disk, ``broken`` resolves with the
+    cause when the shard gave up for good: the process should end then.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ShardLedger:
         self._counters = counters
         self._bound = queue_bound
         self._beat_s = beat_s
+        self.space = Space(store.directory)
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._turn: list[Entry] = []
         self._store = store

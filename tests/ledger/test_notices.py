@@ -52,10 +52,10 @@ async def test_a_file_that_is_no_notice_is_an_alarm_and_holds_up_nothing(root: P
     (folder / "1-x.json").write_text("{")
     await fill(await open_shard(), 5)
     await keeper.step()
-    assert "1-x.json is no notice" in keeper.alarms["notices"]
+    assert "1-x.json is no notice" in keeper.troubles["notices"]
     (folder / "1-x.json").unlink()
     await keeper.step()
-    assert keeper.alarms == {}
+    assert keeper.troubles == {}
     await keeper.close()
     assert noted(root.parent, "anchor")
 

@@ -162,6 +162,6 @@ async def test_a_segment_that_its_successor_does_not_continue_is_an_alarm_and_no
     keeper = Keeper(root.parent, clock_us=clock_us, anchor_s=0)
     await keeper.open({"version": "test"})
     await keeper.step()
-    assert "does not have the root" in keeper.alarms["seals"]
+    assert "does not have the root" in keeper.troubles["seals"]
     await keeper.close()
     assert seals(root.parent) == []
