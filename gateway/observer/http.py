@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.observer.catch_up import CatchingUp
 from gateway.observer.openmetrics import OPENMETRICS, PLAIN, wants_openmetrics
 from gateway.observer.readiness import Readiness
 from gateway.observer.redact import redacted
@@ -36,7 +37,11 @@ def admin_app(
 
     async def get_metrics(request: Request) -> Response:
         openmetrics = wants_openmetrics(request.headers.get("accept", ""))
-        return Response(metrics(openmetrics), headers={"content-type": OPENMETRICS if openmetrics else PLAIN})
+        try:
+            text = metrics(openmetrics)
+        except CatchingUp as error:
+            return PlainTextResponse(f"{error}\n", 503, {"retry-after": "1"})
+        return Response(text, headers={"content-type": OPENMETRICS if openmetrics else PLAIN})
 
     async def get_livez(request: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from gateway.ledger.follower import Follower, follow
 from gateway.ledger.record import Record
+from gateway.observer.catch_up import CatchUp
 from gateway.observer.closing import UsageFold
 from gateway.observer.exporters import exporters
 from gateway.observer.folds import MetricsFold
@@ -72,6 +73,7 @@ class Observer:
         self._followers = (self._counting, self._usage, *followers)
         self._exporters = exporters(data, environ or {}, settings, kept=self._exemplify, clock_us=clock_us)
         self._lookout = Lookout(self._ledger, clock_us)
+        self._catch_up = CatchUp(self._counting, clock_ns)
         self.page = Page(
             data / "state",
             settings,
@@ -80,6 +82,7 @@ class Observer:
             followers=[*((each, self._lookout) for each in self._followers), *self._exporters],
             exporters=[exporter for exporter, _ in self._exporters],
             lookout=self._lookout,
+            catch_up=self._catch_up,
             clock_us=clock_us,
             alarms=alarms,
             families=families,
@@ -117,6 +120,7 @@ class Observer:
             for own in (self._counting, self._usage):
                 own.open(self._lookout.size)
                 stack.callback(own.close)
+            self._catch_up.expect(self._lookout.sizes())
             for exporter, lookout in self._exporters:
                 exporter.open(lookout.size)
                 stack.callback(lookout.close)

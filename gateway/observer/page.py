@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gateway.observer import state
+from gateway.observer.catch_up import CatchUp
 from gateway.observer.cells import Counter, Histogram
 from gateway.observer.exporters import Exporter
 from gateway.observer.gauges import chain_gauge, delivery_counters, observer_gauges, waiting, worker_gauges
@@ -30,6 +31,7 @@ class Page:
         followers: Sequence[tuple[Positioned, Lookout]],
         exporters: Sequence[Exporter],
         lookout: Lookout,
+        catch_up: CatchUp,
         clock_us: Callable[[], int],
         alarms: Callable[[], Mapping[str, str]] | None,
         families: Callable[[], Sequence[Family]],
@@ -41,6 +43,7 @@ class Page:
         self._followers = followers
         self._exporters = exporters
         self._lookout = lookout
+        self._catch_up = catch_up
         self._clock_us = clock_us
         self._alarms = alarms
         self._families = families
@@ -57,19 +60,23 @@ class Page:
         )
 
     def scrape(self, openmetrics: bool) -> bytes:
-        """All families as text."""
+        """All families as text. Raises: CatchingUp, at the start."""
         families = self._gather()
         with self._lock:
             return render(families, openmetrics=openmetrics)
 
     def pushed(self) -> tuple[list[Family], int]:
-        """The families as they are now, apart from what goes on being counted, and since when (microseconds)."""
+        """The families as they are now, apart from what goes on being counted, and since when (microseconds).
+
+        Raises: CatchingUp, at the start.
+        """
         families = self._gather()
         with self._lock:
             copies = [each.copy() if isinstance(each, Counter | Histogram) else each for each in families]
             return copies, self._metrics.since_us
 
     def _gather(self) -> list[Family]:
+        self._catch_up.check()
         states, now_us = state.read(self._folder), self._clock_us()
         sizes = self._lookout.sizes()
         version, start_us = self._settings.version, self._start_us

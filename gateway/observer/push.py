@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
+from gateway.observer.catch_up import CatchingUp
 from gateway.observer.openmetrics import Family
 from gateway.observer.otlp import choose
 
@@ -33,11 +34,17 @@ class MetricsPush:
         """Push at each interval, and once after ``stop``."""
         while True:
             last = await _waited(stop, self._interval_s)
-            families, since_us = self._families()
-            if not await asyncio.to_thread(self._send, families, since_us, self._clock_us()):
-                log.warning("metrics.not_pushed")
+            await self._push_once()
             if last:
                 return
+
+    async def _push_once(self) -> None:
+        try:
+            families, since_us = self._families()
+        except CatchingUp:
+            return
+        if not await asyncio.to_thread(self._send, families, since_us, self._clock_us()):
+            log.warning("metrics.not_pushed")
 
 
 def metrics_push(

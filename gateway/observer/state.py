@@ -28,12 +28,15 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
-    """The bundle in force. ``error`` tells why a newer one was refused ("" if none was)."""
+    """The bundle in force. ``error`` tells why a newer one was refused ("" if none was); ``author`` whose it is and
+    ``checks`` what it has passed."""
 
     revision: str = ""
     digest: str = ""
     error: str = ""
     activated_us: int = 0
+    author: str = ""
+    checks: str = ""
 
 
 class LedgerState(msgspec.Struct, frozen=True, kw_only=True):
