@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,45 +141,3 @@ def test_in_another_mode_they_are_refused(tmp_path):
         refusal = ("StatusCode.UNAVAILABLE", "explicit model load / unload is not allowed if polling is enabled")
         assert refused(client.load_model, "simple", headers=headers) == refusal
         assert refused(client.unload_model, "simple", headers=headers) == refusal
-
-
-def test_statistics_are_summed_over_workers_and_survive_one(tmp_path):
-    with world(tmp_path / "two", "h2", "--workers", "2") as two:
-        headers = {"authorization": f"Bearer {two.key('tester', 'lab')}"}
-        for _ in range(12):
-            infer(two, headers, "id_FP64", "FP64")
-        assert eventually(lambda: counts(two, headers) == 12), counts(two, headers)
-        assert eventually(lambda: published(two) == 12), published(two)
-        killed = two.child("gateway: worker 0")
-        killed.kill()
-        killed.wait(10)  # until then its socket may still take a connection, and drop it
-        assert eventually(lambda: counts(two, headers) == 12)
-        infer(two, headers, "id_FP64", "FP64")
-        assert eventually(lambda: counts(two, headers) == 13)
-
-
-def published(gateway: Running) -> int:
-    """Successful calls of id_FP64 that the workers have told each other of."""
-    told = [json.loads(path.read_bytes()) for path in (gateway.data / "state").glob("statistics.*")]
-    rows = [row for worker in told for row in worker["rows"] if row["name"] == "id_FP64"]
-    return sum(row["success"]["count"] for row in rows)
-
-
-def counts(gateway: Running, headers: dict[str, str]) -> int:
-    """Successful calls of id_FP64; -1 where the connection belonged to a worker that died."""
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    try:
-        with triton.InferenceServerClient(gateway.url, channel_args=options) as client:
-            (row,) = client.get_inference_statistics("id_FP64", headers=headers).model_stats
-    except InferenceServerException:
-        return -1
-    return row.inference_stats.success.count
-
-
-def eventually(check) -> bool:
-    end = time.monotonic() + 15
-    while time.monotonic() < end:
-        if check():
-            return True
-        time.sleep(0.1)
-    return False
