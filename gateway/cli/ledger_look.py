@@ -16,8 +16,11 @@ import typer
 from rich.console import Console
 
 from gateway.cli import ledger_payload, ledger_print
-from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, must_hold_ledger, plain_errors
+from gateway.cli.ledger_authority import write_package
+from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, microseconds, must_hold_ledger, plain_errors
 from gateway.ledger import export, merkle
+from gateway.ledger.authority import Selection
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.reader import ShardReader, shards
 from gateway.ledger.verify import PREDICTIONS
 
@@ -113,15 +116,32 @@ def export_command(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
     shard: Annotated[str, typer.Option(help="Only this shard.")] = "",
     all_kinds: Annotated[bool, typer.Option("--all", help="Boots, beats and other events too.")] = False,
+    authority: Annotated[
+        Path | None,
+        typer.Option(metavar="ZIP", help="Write a package with proofs, keys, a verifier and a handbook instead."),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Who asked for the package, and why; it is recorded.")] = "",
+    model: Annotated[str, typer.Option(help="Only calls of this model, in the package.")] = "",
+    since: Annotated[str, typer.Option(help="First day or time (UTC) in the package, such as 2026-11-01.")] = "",
+    until: Annotated[str, typer.Option(help="First day or time not in it any more.")] = "",
+    proofs: Annotated[int, typer.Option(min=1, help="Proofs of single records in the package, at most.")] = 200,
 ) -> None:
-    """Write records, one JSON object a line, oldest first within each shard.
+    """Write records, one JSON object a line, oldest first within each shard; or a package for an authority.
 
     Example: gateway ledger export --data ./data --format jsonl > records.jsonl
+    Example: gateway ledger export --authority credit.zip --model credit --reason "market surveillance, case 17"
     """
     if form not in ("jsonl", "raw"):
         raise typer.BadParameter(f"{form!r} is none of jsonl, raw", param_hint="--format")
     with plain_errors():
         must_hold_ledger(data)
+        if authority is not None:
+            if not reason:
+                raise LedgerError("a package for an authority is recorded: say with --reason who asked for it, and why")
+            selection = Selection(microseconds(since, 0), microseconds(until, 1 << 62), model, shard)
+            count = write_package(data, authority, selection, reason=reason, proofs=proofs)
+            typer.echo(f"{authority}: {count} records; check it as its README.md says", err=True)
+            return
         with out.open("wb") if out else _stdout() as file:
             file.writelines(_lines(data / PREDICTIONS, form, shard, all_kinds))
 

@@ -15,6 +15,7 @@ from gateway.ledger import notices
 from gateway.ledger.errors import LedgerLocked
 from gateway.ledger.keeper import GOVERNANCE as SHARD
 from gateway.ledger.notices import Notice
+from gateway.ledger.reader import shards
 from gateway.ledger.shard import ShardLedger
 from gateway.ledger.verify import GOVERNANCE
 
@@ -28,8 +29,10 @@ def clock_us() -> int:
 
 def note(
     data: Path, kind: str, *, reason: str = "", fields: Mapping[str, bool | int | str | tuple[str, ...]] | None = None
-) -> None:
+) -> str:
     """Write one event about what this user does: by the running gateway, or by this process where none runs.
+
+    Returns what the event is found by, its ``notice``.
 
     Raises: LedgerError, OSError; then nothing may be done.
     """
@@ -38,6 +41,18 @@ def note(
     )
     path = notices.place(data / GOVERNANCE, notice)
     asyncio.run(_see_through(data / GOVERNANCE, path))
+    return notice.id
+
+
+def begin(data: Path) -> None:
+    """Make the governance ledger where there is none yet. Raises: LedgerError, OSError."""
+
+    async def once() -> None:
+        ledger = await ShardLedger.open(data / GOVERNANCE, SHARD, boot={"by": "gateway ledger"}, clock_us=clock_us)
+        await ledger.close()
+
+    if SHARD not in shards(data / GOVERNANCE):
+        asyncio.run(once())
 
 
 async def _see_through(root: Path, path: Path) -> None:

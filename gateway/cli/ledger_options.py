@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,3 +53,16 @@ def locate(data: Path, prediction_id: str) -> tuple[Path, str, int]:
         if shard in shards(root):
             return root, shard, seq
     raise NoSuchRecord(f"there is no shard {shard!r} under {data}")
+
+
+def microseconds(text: str, default: int) -> int:
+    """A time as wall-clock microseconds, ``default`` where none is given. Raises: LedgerError."""
+    if not text:
+        return default
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise LedgerError(f"{text!r} is no time: expected ISO 8601, such as 2026-11-23T08:00:00Z") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return int(moment.timestamp() * 1_000_000)

@@ -13,9 +13,10 @@ import typer
 from gateway.cli import ledger_print
 from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, plain_errors
 from gateway.cli.ledger_payload import check_payloads
+from gateway.cli.ledger_signing import sign_if_idle
 from gateway.ledger import proof
 from gateway.ledger.checkpoint import Checkpoint
-from gateway.ledger.errors import LedgerError, LedgerLocked
+from gateway.ledger.errors import LedgerError
 from gateway.ledger.logkeys import Keyring, LogKeys
 from gateway.ledger.notary import KEYRING, Notary
 from gateway.ledger.note import BadSignature
@@ -94,7 +95,7 @@ def prove(
     """
     with plain_errors():
         root, shard, seq = locate(data, prediction_id)
-        _sign_if_idle(data, root)
+        sign_if_idle(data, root)
         text = str(proof.prove(root, shard, seq))
         if out is not None:
             out.write_text(text, "utf-8")
@@ -136,18 +137,6 @@ def sign(data: Data = DEFAULT) -> None:
                     raise LedgerError("; ".join(notary.alarms.values()))
             finally:
                 notary.close()
-
-
-def _sign_if_idle(data: Path, root: Path) -> None:
-    """Where nothing runs, nobody has signed the newest records yet."""
-    notary = Notary(root, LogKeys(data / "keys" / "log"), clock_us=lambda: time.time_ns() // 1000)
-    try:
-        notary.open()
-        notary.catch_up()
-    except (LedgerLocked, OSError):  # the running gateway signs, or the disk is read-only: what is signed is enough
-        return
-    finally:
-        notary.close()
 
 
 def publish_command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 from pathlib import Path
 from typing import Annotated
@@ -10,25 +9,13 @@ from typing import Annotated
 import typer
 
 from gateway.cli.grid import grid
-from gateway.cli.ledger_options import DEFAULT, Data, Json, must_hold_ledger, plain_errors
+from gateway.cli.ledger_options import DEFAULT, Data, Json, microseconds, must_hold_ledger, plain_errors
 from gateway.ledger import archive
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.questions import QUESTIONS
 from gateway.ledger.verify import PREDICTIONS
 
 _ABOUT = "; ".join(f"{name}: {item.about}" for name, item in QUESTIONS.items())
-
-
-def _us(text: str, default: int) -> int:
-    if not text:
-        return default
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise LedgerError(f"{text!r} is no time: expected ISO 8601, such as 2026-11-23T08:00:00Z") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return int(moment.timestamp() * 1_000_000)
 
 
 def query(
@@ -57,7 +44,7 @@ def query(
         missing = [name for name in (known.needs if known else ()) if not values[name]]
         if missing:
             raise LedgerError(f"the question {question!r} needs --{' and --'.join(missing)}")
-        bounds = {"since_us": _us(since, 0), "until_us": _us(until, 1 << 62)}
+        bounds = {"since_us": microseconds(since, 0), "until_us": microseconds(until, 1 << 62)}
         if from_archive is None:
             must_hold_ledger(data)
         with archive.database() as db:

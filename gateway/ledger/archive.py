@@ -130,6 +130,17 @@ def _write_one(
     folder = out / export.utc(int(first["t_us"]))[:10]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{span[0]:0{segment.DIGITS}d}.parquet"
+    _copy(db, lines, path)
+    return path
+
+
+def parquet(lines: Path, path: Path) -> None:
+    """Write the leaves in ``lines``, one a line, as one Parquet file. Raises: LedgerError."""
+    with database() as db:
+        _copy(db, lines, path)
+
+
+def _copy(db: duckdb.DuckDBPyConnection, lines: Path, path: Path) -> None:
     draft = path.with_suffix(".draft")
     db.execute(f"COPY ({_rows(lines)}) TO '{_quoted(draft)}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)")
     wrong = db.execute(
@@ -138,7 +149,6 @@ def _write_one(
     if wrong is None or wrong[0]:
         raise LedgerError(f"{draft}: records changed on their way into the archive")
     draft.rename(path)
-    return path
 
 
 def ask(

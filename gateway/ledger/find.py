@@ -21,6 +21,13 @@ def by_decision(root: Path, decision_id: str) -> tuple[str, int]:
     raise NoSuchRecord(f"no record under {root} has the decision id {decision_id}")
 
 
+def by_text(root: Path, shard: str, text: str) -> int:
+    """The number of the first record of a shard that has ``text`` in it. Raises: NoSuchRecord, LedgerCorrupt."""
+    for seq, _ in _with(root, shard, text.encode()):
+        return seq
+    raise NoSuchRecord(f"no record of {shard!r} under {root} has {text!r} in it")
+
+
 def erasure_of(root: Path, shard: str, seq: int) -> Event | None:
     """The event by which what was kept of a record went, by erasure or expiry; None when no event says so.
 
