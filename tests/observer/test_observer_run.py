@@ -89,6 +89,17 @@ async def test_metrics_are_folded_from_the_ledger_and_survive_a_restart(shards, 
         assert 'gateway_build_info{version="1.2.3",python=""} 1' in text
 
 
+async def test_after_a_start_no_scrape_shows_less_than_was_in_the_ledger(shards, record, clock) -> None:
+    shards.add(*(record(seq) for seq in range(20_000)))
+    async with running(shards.root.parent, clock) as get:
+        status, _, text = 503, "", ""
+        while status == 503:
+            status, _, text = await get("/metrics")
+            assert status == 200 or "records are not folded yet" in text
+            assert (await get("/livez"))[0] == 200
+        assert 'decision="allow",code="OK"} 20000\n' in text
+
+
 async def test_content_type_follows_what_the_scraper_accepts(shards, record, clock) -> None:
     shards.add(record(0))
     async with running(shards.root.parent, clock) as get:
