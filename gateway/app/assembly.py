@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway import __version__
 from gateway.app import parts
+from gateway.app.catalog import CatalogFile
 from gateway.app.clocks import clock_ns, clock_s, clock_us
 from gateway.app.data import DataDir
 from gateway.app.policies import Policies
@@ -21,8 +22,8 @@ from gateway.ledger.commitment import Salts
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.counters import Counters
-from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.door import Door
+from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.gate import Gate
 from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
@@ -50,6 +51,7 @@ class Parts:
     ledger: ShardLedger
     counters: Counters
     models: parts.Runtime
+    catalog: CatalogFile
     admission: Admission
     statistics: StatisticsBoard
     memory: SharedRegions | None
@@ -71,11 +73,11 @@ def recorder(have: Parts) -> Recorder:
 
 
 def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods:
-    """The method table over the whole pipeline. ``ready`` says whether this worker can serve."""
+    """The method table over the whole pipeline. ``ready`` says whether this worker can serve. Raises: StartupError."""
     config, manager = have.config, have.models.manager
     enforcement = Enforcement(
         authenticator=RefusalLog(have.chain, clock_s),
-        models=manager,
+        models=have.catalog.over(manager),
         decisions=have.policies.point,
         clock_ns=clock_ns,
         hide_existence=config.policy.hide_existence,

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.app import assembly, parts
 from gateway.app.assembly import Parts
+from gateway.app.catalog import CatalogFile
 from gateway.app.certificates import Certificates
 from gateway.app.child import Child, Status
 from gateway.app.clocks import clock_ns, clock_us
@@ -61,6 +62,7 @@ async def work(child: Child, config: Config) -> None:
             _every(1.0, lambda: _follow_settings(have)),
             _every(LOOK_S, lambda: _look(have)),
             _every(1.0, lambda: _follow_trust(have)),
+            _every(1.0, have.catalog.follow),
             _every(QUOTAS_S, lambda: asyncio.to_thread(have.counters.sync)),
         )
         gc.collect()
@@ -108,6 +110,7 @@ async def open_parts(stack: contextlib.AsyncExitStack, config: Config, index: in
         ledger=ledger,
         counters=counters,
         models=models,
+        catalog=CatalogFile(config.models),
         admission=Admission(
             max_inflight=config.limits.max_inflight,
             max_bytes=config.limits.max_inflight_bytes,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gateway import __version__
-from gateway.cli import client, config, demo, keys, ledger, policy, serve, trust, usage
+from gateway.cli import catalog, client, config, demo, keys, ledger, policy, serve, trust, usage
 from gateway.cli.client_ending import EXIT_STATUSES
 
 
@@ -33,6 +33,7 @@ def build() -> typer.Typer:
     )
     app.command("probe", epilog=f"Example: gateway probe --url localhost:8001\n\n{EXIT_STATUSES}")(client.probe)
     app.add_typer(policy.app, name="policy")
+    app.add_typer(catalog.app, name="catalog")
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(usage.app, name="usage")
     app.add_typer(keys.app, name="keys")

@@ -96,6 +96,10 @@ class Models(Section):
     """Models to load at the start in mode explicit; * for all."""
     accept_files: bool = False
     """Take model files from load requests in mode explicit: whoever may load can then run code."""
+    catalog: Path | None = None
+    """File (JSON) that says of models, by digest, who signed them and how far they have come; followed."""
+    signers: Path | None = None
+    """File (JSON) of the keys that sign models; without it, no model is signed."""
     threads: Annotated[int, Field(ge=0)] = 1
     """Threads inside one run of a model whose configuration says nothing; 0 leaves it to onnxruntime."""
     instances: Annotated[int, Field(ge=0)] = 0

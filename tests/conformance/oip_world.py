@@ -83,7 +83,7 @@ def policies(folder: Path) -> Path:
     data["tenants"]["lab"] = free | {"members": ["caller", "operator"], "models": ["*"]}
     data["tenants"]["outside"] = free | {"models": []}
     names = [*(f"id_{datatype}" for datatype in DATATYPES), "simple", "versioned"]
-    data["models"] |= {name: {"sensitive_outputs": []} for name in names}
+    data["models"] |= {name: {"sensitive_outputs": [], "require": []} for name in names}
     path.write_text(json.dumps(data))
     return folder
 

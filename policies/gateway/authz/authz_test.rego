@@ -51,7 +51,7 @@ test_the_model_of_another_tenant_is_denied if {
 }
 
 test_a_model_that_data_does_not_know_is_denied if {
-	codes == {"model", "sensitive"} with input as changed("/model/name", "unheard-of")
+	codes == {"model", "sensitive", "provenance"} with input as changed("/model/name", "unheard-of")
 }
 
 test_the_network_of_the_tenant if {
@@ -162,7 +162,7 @@ test_an_unknown_action_is_denied if {
 
 test_values_of_another_type_prove_nothing if {
 	codes == {"unknown_action"} with input as changed("/action/group", null)
-	codes == {"model", "sensitive"} with input as changed("/model/name", null)
+	codes == {"model", "sensitive", "provenance"} with input as changed("/model/name", null)
 	codes == {"network"} with input as changed("/request/peer_ip", null)
 	authz.decision.allow with input as changed("/subject/groups", null) # no groups, no more rights
 }
@@ -170,4 +170,16 @@ test_values_of_another_type_prove_nothing if {
 test_a_stranger_gains_nothing_by_the_machines_own_socket if {
 	stranger := {"/subject/tenant": "nobody", "/request/peer_ip": "", "/request/peer_kind": "uds"}
 	"network" in codes with input as changes(stranger)
+}
+
+test_what_data_requires_of_a_model_is_promised if {
+	obliged.require == {"type": "require", "what": "signed_model"} with input as call
+		with data.models.diabetes.require as ["signed_model"]
+	authz.decision.allow with input as call with data.models.diabetes.require as ["signed_model"]
+	codes == {"provenance"} with input as call with data.models.diabetes as {"sensitive_outputs": []}
+	codes == {"provenance"} with input as call with data.models.diabetes.require as {}
+	required_to_get := {"model-config": ["permission"]}
+	count(obliged) == 0 with input as changed("/action", {"group": "model-config", "name": "get"})
+		with data.models.diabetes.require as ["signed_model"]
+		with data.required as required_to_get
 }

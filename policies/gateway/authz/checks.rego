@@ -26,9 +26,9 @@ roles contains role if {
 	some role in tenant.groups[group]
 }
 
-granted contains permission if {
+granted(permission) if {
 	some role in roles
-	some permission in data.roles[role]
+	permission in data.roles[role]
 }
 
 # METADATA
@@ -36,7 +36,7 @@ granted contains permission if {
 proven contains "permission" if {
 	is_string(input.action.group) # concat of anything else is an error: a denial without a named reason
 	is_string(input.action.name)
-	concat(":", [input.action.group, input.action.name]) in granted
+	granted(concat(":", [input.action.group, input.action.name]))
 }
 
 # METADATA

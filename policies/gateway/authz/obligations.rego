@@ -37,13 +37,31 @@ proven contains "rate" if tenant.rate == "unlimited"
 obligations contains {"type": "mask_outputs", "names": sensitive_outputs, "with": "zero"} if {
 	input.action.group == "inference"
 	count(sensitive_outputs) > 0
-	not "sensitive:read" in granted
+	not reads_sensitive
 }
+
+default reads_sensitive := false
+
+reads_sensitive if granted("sensitive:read")
 
 sensitive_outputs := data.models[input.model.name].sensitive_outputs
 
 proven contains "sensitive" if "mask_outputs" in promised
 
-proven contains "sensitive" if "sensitive:read" in granted
+proven contains "sensitive" if reads_sensitive
 
 proven contains "sensitive" if count(sensitive_outputs) == 0
+
+# METADATA
+# title: "provenance: the gateway itself checks what data requires of the model, such as `signed_model`"
+# description: A model without a list is denied; an empty one requires nothing.
+obligations contains {"type": "require", "what": what} if {
+	input.action.group == "inference"
+	some what in requirements
+}
+
+requirements := data.models[input.model.name].require
+
+proven contains "provenance" if "require" in promised
+
+proven contains "provenance" if requirements == []
