@@ -41,6 +41,7 @@ class Event:
     kind: str
     reason: str = ""
     fields: Fields = field(default_factory=dict)
+    actor: str = ""
 
 
 class Seen(msgspec.Struct, kw_only=True):
@@ -75,7 +76,7 @@ class Chronicle:
         now = self.now()
         changes = list(differences(self._seen, now))
         for change in changes:
-            await self._scribe.event(change.kind, reason=change.reason, fields=change.fields)
+            await self._scribe.event(change.kind, actor=change.actor, reason=change.reason, fields=change.fields)
         if now != self._seen:
             draft = self._memory.with_suffix(".new")
             draft.write_bytes(msgspec.json.encode(now))
@@ -89,8 +90,9 @@ class Chronicle:
         seen.policy = {name: text for name, text in self._seen.policy.items() if name not in workers}
         seen.models = {at: text for at, text in self._seen.models.items() if at.partition(": ")[0] not in workers}
         for name, worker in workers.items():
-            policy = {"revision": worker.policy.revision, "digest": worker.policy.digest, "error": worker.policy.error}
-            seen.policy[name] = json.dumps(policy)
+            known = worker.policy
+            fact = {"revision": known.revision, "digest": known.digest, "error": known.error}
+            seen.policy[name] = json.dumps({**fact, "author": known.author, "checks": known.checks})
             for model in worker.models:
                 fact = {"state": model.state, "digest": model.digest, "reason": model.reason}
                 seen.models[f"{name}: {model.name}:{model.version}"] = json.dumps(fact)
@@ -117,7 +119,8 @@ def differences(before: Seen, after: Seen) -> Iterator[Event]:
         if text == before.policy.get(worker):
             continue
         kind = "policy_refused" if fact["error"] else "policy_loaded"
-        yield Event(kind, fact["error"], {"at": worker, "revision": fact["revision"], "digest": fact["digest"]})
+        what = {"at": worker, "revision": fact["revision"], "digest": fact["digest"], "checks": fact["checks"]}
+        yield Event(kind, fact["error"], what, "" if fact["error"] else fact["author"])
     yield from _model_events(before, after)
     yield from _key_events(before.keys, after.keys)
     names = before.config.keys() | after.config.keys()

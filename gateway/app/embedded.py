@@ -19,7 +19,7 @@ from gateway.policy.findings import PolicyInvalid
 from gateway.policy.gating import GatedPoint
 from gateway.policy.pdp import DecisionPoint
 from gateway.policy.regorus import EmbeddedPoint
-from gateway.policy.reloader import Reloader, vetted
+from gateway.policy.reloader import Reloader, look, vetted
 from gateway.policy.revisions import NoSuchRevision, Revisions
 from gateway.policy.schema import Gateway
 from gateway.policy.signing import read_trust
@@ -72,8 +72,8 @@ class Embedded:
         keys = self._config.policy
         try:
             read = reading(keys.signers)
-            pinned = self._revisions.pinned()
-            bundle = self._revisions.load(pinned) if pinned else read(self._path)
+            seen = look(self._path, self._revisions)
+            bundle = self._revisions.load(seen[0]) if seen[0] else read(self._path)
             self._point = EmbeddedPoint(
                 bundle,
                 gateway=gateway_facts(self._config),
@@ -88,7 +88,7 @@ class Embedded:
             raise StartupError(f"the policy in {self._path} cannot be used:\n{error}") from error
         self._gate = GatedPoint(softened, max_age_s=keys.max_staleness_s) if keys.max_staleness_s else None
         self._outer: DecisionPoint = self._gate or softened
-        self._reloader = Reloader(self._path, self._point, revisions=self._revisions, read=read)
+        self._reloader = Reloader(self._path, self._point, revisions=self._revisions, read=read, seen=seen)
         self._confirm(at_ns=clock_ns())
         if self._leads:
             self._keep(bundle, previous="")
@@ -109,6 +109,8 @@ class Embedded:
             digest=bundle.digest,
             error="; ".join(filter(None, (stale, str(refused) if refused is not None else ""))),
             activated_us=self._activated_us,
+            author=self._revisions.pinned_by() or bundle.author,
+            checks=bundle.checks,
         )
 
     async def step(self) -> None:
@@ -147,4 +149,5 @@ class Embedded:
         self._revisions.save(bundle)
         current = self._revisions.current()
         if current != bundle.digest:
-            self._revisions.note("activated", bundle, previous=previous or current)
+            author = self._revisions.pinned_by() or bundle.author
+            self._revisions.note("activated", bundle, previous=previous or current, author=author, text=bundle.checks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 from gateway.policy.archive import read_archive
@@ -23,7 +23,8 @@ class Bundle:
     """One revision of a policy, checked. ``data`` is canonical JSON text; ``tests`` and ``canaries`` never decide.
 
     ``digest`` is over the sorted names and bytes of modules and data: equal digests decide equally. ``reads`` are
-    the input paths that the modules can read, None when that cannot be told.
+    the input paths that the modules can read, None when that cannot be told. ``author`` is whose signature it bears, or
+    who owns the file that was written last; ``checks`` says in words what it has passed.
     """
 
     modules: Mapping[str, str]
@@ -35,6 +36,8 @@ class Bundle:
     accepted: str = ""
     reads: Reads | None = None
     warnings: tuple[Finding, ...] = ()
+    author: str = ""
+    checks: str = ""
 
     @property
     def revision(self) -> str:
@@ -51,7 +54,8 @@ class Bundle:
         Raises: PolicyInvalid with every finding, its files as seen from where ``path`` is; nothing is half-loaded.
         """
         try:
-            return cls.checked(_files(path, trust), vet=vet)
+            files, signer = _files(path, trust)
+            return replace(cls.checked(files, vet=vet), author=f"key {signer}" if signer else _owner(path))
         except PolicyInvalid as invalid:
             raise PolicyInvalid([finding.under(path) for finding in invalid.findings]) from None
 
@@ -90,15 +94,28 @@ class Bundle:
             accepted=files.accepted,
             reads=outcome.reads,
             warnings=outcome.findings,
+            checks=f"{outcome.tests} tests, {outcome.canaries} canaries, {len(outcome.findings)} warnings",
         )
 
 
-def _files(path: FilePath, trust: Trust | None) -> Files:
-    """The parts of the bundle, its signature verified on the very bytes that are used. Raises: PolicyInvalid."""
+def _files(path: FilePath, trust: Trust | None) -> tuple[Files, str]:
+    """The parts of the bundle, and the id of the key that signed the very bytes used. Raises: PolicyInvalid."""
     found = read_archive(path) if path.is_file() else raw_directory(path)
-    if trust is not None:
-        verify(found, trust)
-    return sort_out(found, "")
+    signer = verify(found, trust) if trust is not None else ""
+    return sort_out(found, ""), signer
+
+
+def _owner(path: FilePath) -> str:
+    """Who owns what was written last at ``path``; a number for somebody without a name here."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    try:
+        newest = max(files, key=lambda file: file.stat().st_mtime_ns)
+        try:
+            return newest.owner()
+        except KeyError:  # no such user in a container
+            return str(newest.stat().st_uid)
+    except (OSError, ValueError):  # it went while we looked
+        return ""
 
 
 def canonical(data: Mapping[str, object]) -> str:

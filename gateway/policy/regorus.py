@@ -14,7 +14,7 @@ from gateway.errors import Internal
 from gateway.policy import schema, slices
 from gateway.policy.bundle import Bundle
 from gateway.policy.cache import CacheStats, DecisionCache
-from gateway.policy.input import PARAMS, document, encode
+from gateway.policy.input import PARAMS, Document, document, encode
 from gateway.policy.interpreter import Interpreter
 from gateway.policy.keys import compile_key
 from gateway.policy.pdp import Query
@@ -100,7 +100,8 @@ class EmbeddedPoint:
         engine = Interpreter(bundle.modules, bundle.data)
         key = None if bundle.reads is None else compile_key(bundle.reads, self._params)
         template = None if self._full or key is None else self._empty_cache
-        return Snapshot(bundle, engine, key, template.fresh() if template is not None else None)
+        cache = template.fresh() if template is not None else None
+        return Snapshot(bundle, engine, key, cache, slices.cutter(bundle.reads))
 
     def _evaluate(self, snapshot: Snapshot, query: Query) -> Decision:
         facts = document(query, self._gateway, self._params)
@@ -120,7 +121,7 @@ class EmbeddedPoint:
             digest=snapshot.bundle.digest,
             policy_version=verdict.policy_version,
             ttl_s=verdict.ttl_s,
-            slice=raw if self._full else slices.cut(facts, snapshot.bundle.reads),
+            slice=raw if self._full else snapshot.cut(facts),
         )
 
     def _compare(self, snapshot: Snapshot, query: Query, kept: Decision) -> Decision:
@@ -143,6 +144,7 @@ class Snapshot:
     engine: Interpreter
     key: Callable[[Query], Hashable] | None
     cache: DecisionCache | None
+    cut: Callable[[Document], bytes]
 
     def ask(self, raw: bytes) -> Verdict:
         """The verdict on an encoded input document. An engine panic is not an ``Exception``, and it denies."""

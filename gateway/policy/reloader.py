@@ -15,6 +15,8 @@ from gateway.policy.revisions import NoSuchRevision, Revisions
 from gateway.policy.signing import Trust
 
 Fingerprint: TypeAlias = tuple[tuple[str, int, int], ...]
+Seen: TypeAlias = tuple[str, Fingerprint]
+"""What a look found: the pinned digest, or "" and the files."""
 
 
 class Swappable(Protocol):
@@ -46,9 +48,10 @@ def vetted(path: Path, trust: Trust | None = None) -> Bundle:
 class Reloader:
     """Keeps a decision point on the bundle in ``path``, or on the pinned revision while there is one.
 
-    ``refused`` and ``fingerprint`` tell what is wrong now, for readiness and logs. One per process; ``step`` is called
-    every few seconds from the event loop: a thread waits for the child process that tries the bundle, the swap is in
-    the loop. (An engine must die in the thread that made it, so the waiting thread makes none.)
+    ``refused`` tells what is wrong now, for readiness and logs. One per process; ``step`` is called every few seconds
+    from the event loop: a thread waits for the child process that tries the bundle, the swap is in the loop. (An engine
+    must die in the thread that made it, so the waiting thread makes none.) ``seen`` is what the point's bundle was read
+    from: without it the first step reads and tries it again.
     """
 
     def __init__(
@@ -58,23 +61,23 @@ class Reloader:
         *,
         revisions: Revisions | None = None,
         read: Callable[[Path], Bundle] = vetted,
+        seen: Seen | None = None,
     ) -> None:
         self._path = path
         self._point = point
         self._revisions = revisions
         self._read = read
-        self._seen: tuple[str, Fingerprint] | None = None
+        self._seen = seen
         self.refused: PolicyInvalid | None = None
 
     async def step(self) -> Change | None:
         """Look once; None when nothing changed since the last look. Never raises for a bad bundle."""
-        pinned = self._revisions.pinned() if self._revisions is not None else ""
-        seen = (pinned, () if pinned else fingerprint(self._path))
+        seen = look(self._path, self._revisions)
         if seen == self._seen:
             return None
         previous = self._point.bundle
         try:
-            bundle = await asyncio.to_thread(self._fetched, pinned)
+            bundle = await asyncio.to_thread(self._fetched, seen[0])
             if isinstance(bundle, PolicyInvalid):
                 raise bundle
             if bundle.digest != previous.digest:
@@ -103,6 +106,12 @@ class Reloader:
             return store.load(pinned) if store is not None else self._read(self._path)
         except (NoSuchRevision, OSError) as error:
             raise _refusal(str(error)) from error
+
+
+def look(path: Path, revisions: Revisions | None) -> Seen:
+    """What should serve now, without reading it."""
+    pinned = revisions.pinned() if revisions is not None else ""
+    return pinned, () if pinned else fingerprint(path)
 
 
 def fingerprint(path: Path) -> Fingerprint:

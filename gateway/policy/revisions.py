@@ -95,10 +95,11 @@ class Revisions:
 
     def pinned(self) -> str:
         """The pinned digest, "" when the policy directory decides."""
-        try:
-            return str(json.loads((self._root / "pin.json").read_text())["digest"])
-        except FileNotFoundError:
-            return ""
+        return self._pin("digest")
+
+    def pinned_by(self) -> str:
+        """Who pinned it, "" when nothing is pinned."""
+        return self._pin("author")
 
     def note(self, kind: EventKind, bundle: Bundle, *, previous: str = "", author: str = "", text: str = "") -> Event:
         """Add an event about ``bundle`` to the history."""
@@ -124,6 +125,12 @@ class Revisions:
         """Digest of the revision that was activated or rolled back to last."""
         active = (e.digest for e in reversed(self.history()) if e.kind in ("activated", "rolled-back"))
         return next(active, "")
+
+    def _pin(self, name: str) -> str:
+        try:
+            return str(json.loads((self._root / "pin.json").read_text())[name])
+        except FileNotFoundError:
+            return ""
 
     def _path(self, digest: str) -> Path:
         return self._root / "revisions" / digest

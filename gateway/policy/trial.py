@@ -26,7 +26,7 @@ from gateway.policy.lint.scope import head_kind
 from gateway.policy.reads import Reads, reads_of
 from gateway.policy.samples import samples
 from gateway.policy.syntax import Unknown, modules
-from gateway.policy.testing import run_tests
+from gateway.policy.testing import TestResult, run_tests
 from gateway.policy.verdict import Verdict, failed, read
 
 DEADLINE_S = 20.0
@@ -47,10 +47,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a child found: everything the lint and the engine say, and the input paths that the modules read."""
+    """What a child found: everything the lint and the engine say, the input paths that the modules read, and how many
+    tests and canaries it ran."""
 
     findings: tuple[Finding, ...]
     reads: Reads | None = None
+    tests: int = 0
+    canaries: int = 0
 
 
 def trial(task: Task, *, deadline_s: float = DEADLINE_S) -> Outcome:
@@ -84,7 +87,8 @@ def judge(task: Task) -> Outcome:
             findings += tuple(sorted(set(_evaluate_each(engine))))
         if not any(finding.severity == "error" for finding in findings):
             findings += tuple(_time(engine, min(task.modules), task.max_decision_ms))
-            findings += tuple(_vet(engine, task)) if task.vet else ()
+            vetted = _vet(engine, task) if task.vet else Outcome(())
+            return Outcome(findings + vetted.findings, reads_of(ast), vetted.tests, vetted.canaries)
     except RegoError as error:
         return Outcome((Finding.of_engine(str(error), "data.json"),))
     except (PolicyInvalid, Unknown) as trouble:
@@ -93,16 +97,20 @@ def judge(task: Task) -> Outcome:
     return Outcome(findings, reads_of(ast))
 
 
-def _vet(engine: Interpreter, task: Task) -> Iterator[Finding]:
+def _vet(engine: Interpreter, task: Task) -> Outcome:
     """Tests that fail, canaries that are answered wrongly. Raises: PolicyInvalid, RegoError."""
-    if task.tests:
-        for result in run_tests(task.modules, task.tests, task.data).results:
-            if not result.passed:
-                said, _, prints = result.text.partition("\n")
-                text = f"{result.name}: {said} ({WHAT_TO_DO})"
-                yield Finding(result.file, result.line, 1, "test", f"{text}\n{prints}" if prints else text)
-    for finding in failures(parse(task.canaries), lambda raw: _answer(engine, raw), task.canaries):
-        yield replace(finding, text=f"{finding.text} ({WHAT_TO_DO})")
+    results = run_tests(task.modules, task.tests, task.data).results if task.tests else ()
+    findings = [_failed_test(result) for result in results if not result.passed]
+    canaries = parse(task.canaries)
+    for finding in failures(canaries, lambda raw: _answer(engine, raw), task.canaries):
+        findings.append(replace(finding, text=f"{finding.text} ({WHAT_TO_DO})"))
+    return Outcome(tuple(findings), None, len(results), len(canaries))
+
+
+def _failed_test(result: TestResult) -> Finding:
+    said, _, prints = result.text.partition("\n")
+    text = f"{result.name}: {said} ({WHAT_TO_DO})"
+    return Finding(result.file, result.line, 1, "test", f"{text}\n{prints}" if prints else text)
 
 
 def _answer(engine: Interpreter, raw: bytes) -> Verdict:

@@ -9,12 +9,14 @@ from gateway.observer.state import ModelState, PolicyState, WorkerState
 
 
 class Notes:
-    """Keeps events in a list; ``down`` makes it refuse."""
+    """Keeps events in a list, and apart from it who did them."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str, dict[str, object]]] = []
+        self.actors: list[str] = []
 
     async def event(self, kind: str, *, actor: str = "", reason: str = "", fields: Fields | None = None) -> None:
+        self.actors.append(actor)
         self.events.append((kind, reason, dict(fields or {})))
 
     def kinds(self) -> list[str]:
@@ -29,7 +31,7 @@ def worker(folder: Path, *models: ModelState, policy: str = "p1", error: str = "
         time_us=1,
         ready=True,
         models=models,
-        policy=PolicyState(revision=policy, digest=policy * 2, error=error),
+        policy=PolicyState(revision=policy, digest=policy * 2, error=error, author="key k1", checks="2 tests"),
     ).write(folder)
 
 
@@ -55,7 +57,9 @@ async def test_policies_and_models_are_written_down_once(tmp_path: Path) -> None
     await life.step()
 
     assert notes.kinds() == ["policy_loaded", "model_loaded"]
+    assert notes.events[0][2] == {"at": "worker 0", "revision": "p1", "digest": "p1p1", "checks": "2 tests"}
     assert notes.events[1][2] == {"at": "worker 0", "model": "m:1", "digest": "sha256:1"}
+    assert notes.actors == ["key k1", ""]
 
     await chronicle(tmp_path, notes).step()
     assert len(notes.events) == 2

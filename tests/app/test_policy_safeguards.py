@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from gateway.cli.policy_recorded import recorded
 from gateway.ledger.events import decode
 from gateway.ledger.reader import ShardReader
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 OK = grpc.StatusCode.OK
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -113,10 +114,27 @@ def test_two_people_break_the_glass_for_one_caller_and_everybody_sees_it(tmp_pat
     assert not any(row.get("cached") for row in repeated)  # each hit was decided again, and compared
 
 
+def test_two_workers_keep_one_rate(tmp_path: Path) -> None:
+    policies = tmp_path / "policies"
+    shutil.copytree(ROOT / "policies", policies)
+    data = json.loads((policies / "data.json").read_text())
+    data["tenants"]["clinic"]["rate"] = {"rps": 0.001, "burst": 5}
+    (policies / "data.json").write_text(json.dumps(data))
+    (policies / "canaries.json").write_text('{"canaries": []}')
+    (policies / "gateway" / "authz" / "authz_test.rego").unlink()
+    gateway = start(tmp_path / "data", "--workers", "2", policies=policies)
+    try:
+        said = [predict(gateway, 1) for _ in range(40)]  # each on a connection of its own, to either worker
+        assert (said.count(OK), said.count(grpc.StatusCode.RESOURCE_EXHAUSTED)) == (5, 35)
+    finally:
+        gateway.stop()
+    assert len({str(row["prediction_id"]).split("/")[0] for row in gateway.export()}) == 2
+
+
 def test_a_policy_that_is_no_longer_confirmed_decides_nothing(tmp_path: Path) -> None:
     policies = tmp_path / "policies"
     shutil.copytree(ROOT / "policies", policies)
-    options = ("--policy-max-staleness-s", "3", "--policy-record-input", "full", "--policy-poll-s", "0.2")
+    options = ("--policy-max-staleness-s", "6", "--policy-record-input", "full", "--policy-poll-s", "0.2")
     gateway = start(tmp_path / "data", *options, policies=policies)
     rule = policies / "gateway" / "authz" / "decision.rego"
     good = rule.read_text()
@@ -131,6 +149,11 @@ def test_a_policy_that_is_no_longer_confirmed_decides_nothing(tmp_path: Path) ->
         assert eventually(lambda: gateway.get("/readyz")[0] == 200), gateway.get("/readyz?verbose")
     finally:
         gateway.stop()
+    checks = [str(fields["checks"]) for _, fields in governance(gateway, "policy_loaded")]
+    assert re.fullmatch(r"[1-9]\d* tests, [1-9]\d* canaries, 0 warnings", checks[0])
+    shown = command("policy", "history", "--data", str(gateway.data)).stdout
+    assert f"by {policies.owner()}" in shown
+    assert checks[0] in shown
     kept = [json.loads(text) for record, text in recorded(gateway.data) if record.allow and isinstance(text, bytes)]
     assert len(kept) == sum(row["decision"] == "allow" for row in gateway.export())  # none is a repeat
     assert all({"gateway", "shared_memory", "settings"} <= document.keys() for document in kept)

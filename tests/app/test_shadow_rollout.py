@@ -16,7 +16,7 @@ from gateway.ledger.events import decode
 from gateway.ledger.reader import ShardReader
 from gateway.policy.shadow_report import ShadowReport, read_report
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def eventually(check: Callable[[], bool]) -> bool:

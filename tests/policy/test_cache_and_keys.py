@@ -96,6 +96,7 @@ def test_equal_keys_mean_equal_values_at_every_read_path(make_query: MakeQuery, 
     same_slice = slices.cut(document(one, Gateway()), reads) == slices.cut(document(other, Gateway()), reads)
     if key(one) == key(other):
         assert same_slice
+    assert slices.cutter(reads)(document(one, Gateway())) == slices.cut(document(one, Gateway()), reads)
 
 
 @settings(max_examples=300, deadline=None)

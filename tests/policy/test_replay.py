@@ -151,6 +151,7 @@ def test_what_a_slice_holds(reads: list[str], wanted: list[str], missing: list[s
     paths = lambda names: frozenset(tuple(n.split(".")) if n else () for n in names)  # noqa: E731  # used twice
     kept = msgspec.json.decode(slices.cut(document, paths(reads)))
     assert list(slices.lacks(kept, paths(wanted))) == missing
+    assert slices.cutter(paths(reads))(document) == slices.cut(document, paths(reads))
     full = msgspec.json.decode(encode(document))
     assert list(slices.lacks(full, paths(wanted))) == []
 

@@ -139,6 +139,12 @@ def test_an_archive_reads_as_its_directory(tmp_path: Path) -> None:
     assert packed.revision.startswith("r1@")
 
 
+def test_who_signed_a_bundle_is_its_author_and_else_who_wrote_it(tmp_path: Path) -> None:
+    archive = pack(tmp_path / "b.tar.gz", good())
+    assert Bundle.read(archive, trust=TRUST).author == "key new"
+    assert Bundle.read(archive).author == archive.owner()
+
+
 def test_an_unsigned_archive_is_read_where_no_signature_is_required(tmp_path: Path) -> None:
     path = pack(tmp_path / "b.tar.gz", FILES)
     assert Bundle.read(path).label == "r1"
