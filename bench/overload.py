@@ -1,71 +1,190 @@
 """What happens when more is asked than can be done: an open loop from half to three times what the gateway can do.
 
-First a closed loop finds the capacity. Then requests come by the clock, whatever the answers do. A good server keeps
-answering at its capacity, refuses the rest at once with RESOURCE_EXHAUSTED, and stays within its memory. Refusals
-are told from answers by their size: a refusal has no body.
+Requests come by the clock, whatever the answers do (``open_loop.py``). A good server keeps answering at its capacity,
+refuses the rest at once with RESOURCE_EXHAUSTED, stays within its memory, and is itself again when the flood is over.
+The peak is the most that any step answered; goodput at twice the capacity is told as a share of it, round by round, for
+ratios within one round say more than rates on a machine that is not ours alone.
 
-    python bench/overload.py --seconds 4
+Two models: one of 0.1 ms, whose queue is the event loop, and one of some 5 ms, which runs in a thread.
+
+    python bench/overload.py --seconds 4 --rounds 3 --json overload.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
+import subprocess
+import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from load import Shape, require_h2load, send
+import msgspec
+import numpy as np
+from load import METHOD, Shape, framed, require_h2load, send
 from machine import cores, describe
-from request import MODEL, digits, probe
+from open_loop import Outcome
+from request import MODEL, digits
 from rich.console import Console
 from rich.table import Table
-from servers import ROOT, create_key, governed
+from servers import ROOT, Server, create_key, governed
+from slow_model import slow_model, slow_question
 
 CLOSED = Shape(8, 16)
-OPEN = Shape(32, 200)
+CONNECTIONS = 32
 FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
-WARM_UP = 5000
+WARM_UP, SLOW_WARM_UP = 5000, 400
+AFTER = 0.5  # of the capacity is what comes when the flood is over
+RECOVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rate for some seconds, and what the gateway used for it."""
+
+    factor: float
+    outcome: Outcome
+    cpu: float
+    rss_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """All steps once; ``after`` is the first second of ordinary load right after the worst of them."""
+
+    capacity: float
+    steps: tuple[Step, ...]
+    after: Outcome
+
+    @property
+    def peak(self) -> float:
+        """The most that was answered in a second."""
+        return max(step.outcome.answered for step in self.steps)
+
+    def goodput(self, factor: float) -> float:
+        """What was answered at ``factor`` times the capacity, of the peak."""
+        return next(s.outcome.answered for s in self.steps if s.factor == factor) / self.peak
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A running gateway and the request that it is asked."""
+
+    name: str
+    server: Server
+    body: Path
+    key: str
+    core: int | None
+
+    def flood(self, rate: float, seconds: float) -> Outcome:
+        """Send ``rate`` calls a second. Raises: subprocess.CalledProcessError."""
+        command = [sys.executable, str(Path(__file__).with_name("open_loop.py")), str(self.server.port), str(self.body)]
+        command += ["--rate", str(rate), "--seconds", str(seconds), "--connections", str(CONNECTIONS)]
+        command += ["--header", f"x-api-key: {self.key}", "--path", f"/{METHOD}"]
+        if self.core is not None:
+            command = ["taskset", "--cpu-list", str(self.core), *command]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60)
+        return msgspec.json.decode(done.stdout, type=Outcome)
+
+    def capacity(self, requests: int) -> float:
+        """What a closed loop gets out of it."""
+        runs = [
+            send(self.server.port, self.body, requests, CLOSED, headers=(f"x-api-key: {self.key}",), core=self.core)
+            for _ in range(3)
+        ]
+        return max(run.rate for run in runs)
+
+
+def one_round(target: Target, seconds: float, requests: int) -> Round:
+    """Find the capacity, then offer every share of it, the last one followed by ordinary load."""
+    capacity = target.capacity(requests)
+    steps = []
+    for factor in FACTORS:
+        target.server.settle()
+        before = target.server.cpu_s()
+        outcome = target.flood(capacity * factor, seconds)
+        cpu = (target.server.cpu_s() - before) / seconds
+        steps.append(Step(factor, outcome, cpu, target.server.rss_mb()))
+    return Round(capacity, tuple(steps), target.flood(capacity * AFTER, RECOVERY_S))
+
+
+def show(console: Console, name: str, rounds: list[Round]) -> None:
+    """The medians over all rounds."""
+    table = Table("offered/s", "of capacity", "answered/s", "of peak", "refused/s", "lost", "answers p50, p99 ms")
+    table.add_column("refusals p50, p99 ms")
+    table.add_column("CPU")
+    table.add_column("RSS MB")
+    for column in table.columns:
+        column.justify = "right"
+    for place, factor in enumerate(FACTORS):
+        steps = [one.steps[place] for one in rounds]
+        seen = [step.outcome for step in steps]
+        table.add_row(
+            f"{statistics.median(o.offered for o in seen):,.0f}",
+            f"{factor:.1f}",
+            f"{statistics.median(o.answered for o in seen):,.0f}",
+            f"{statistics.median(one.goodput(factor) for one in rounds):.2f}",
+            f"{statistics.median(o.refused for o in seen):,.0f}",
+            f"{sum(o.lost for o in seen)}",
+            f"{statistics.median(o.answers_ms[0] for o in seen):,.1f}, {max(o.answers_ms[1] for o in seen):,.0f}",
+            f"{statistics.median(o.refusals_ms[0] for o in seen):,.1f}, {max(o.refusals_ms[1] for o in seen):,.0f}",
+            f"{statistics.median(step.cpu for step in steps):.2f}",
+            f"{max(step.rss_mb for step in steps):,.0f}",
+        )
+    console.print(f"\n[bold]{name}[/bold], capacity {statistics.median(one.capacity for one in rounds):,.0f}/s")
+    console.print(table)
+    good = [one.goodput(2.0) for one in rounds]
+    console.print(f"goodput at twice the capacity: {' '.join(f'{g:.2f}' for g in good)} of the peak of its round")
+    shares = " ".join(f"{one.after.answered / one.after.offered:.1%}" for one in rounds)
+    console.print(f"of half the capacity, in the {RECOVERY_S:.0f} s right after: {shares} answered")
+    answer_us, refusal_us = prices(rounds)
+    console.print(f"processor time by least squares: {answer_us:.0f} us an answer, {refusal_us:.1f} us a refusal")
+
+
+def prices(rounds: list[Round]) -> tuple[float, float]:
+    """Microseconds of processor time that an answer and a refusal cost: those that explain all steps best.
+
+    On a machine that others use too, this says more than rates: what they take is in neither.
+    """
+    steps = [step for one in rounds for step in one.steps]
+    ended = np.array([(step.outcome.answered, step.outcome.refused) for step in steps])
+    costs, *_ = np.linalg.lstsq(ended, np.array([step.cpu for step in steps]), rcond=None)
+    return float(costs[0]) * 1e6, float(costs[1]) * 1e6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one step")
-    parser.add_argument("--max-inflight", type=int, default=512, help="limits.max_inflight of the gateway")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--queue-ms", type=int, default=None, help="limits.queue_ms of the gateway")
+    parser.add_argument("--json", type=Path, help="also write every figure here")
     options = parser.parse_args()
     require_h2load()
-    console = Console(width=110)
+    console = Console(width=130)
     console.print(describe(), highlight=False)
-    with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT)))
-        question, data = digits(), scratch / "data"
-        body, key = question.write(scratch / "body"), create_key(data)
-        extra = ("--limits-max-inflight", str(options.max_inflight))
-        server = governed("h2", data, models=MODEL.parent, policies=ROOT / "policies", extra=extra)
-        stack.callback(server.stop)
-        core, other = cores()
-        server.pin(core, other)
-        size = probe(server.port, question, (("x-api-key", key),))
-        headers = (f"x-api-key: {key}",)
-        capacity = max(send(server.port, body, WARM_UP, CLOSED, headers=headers, core=other).rate for _ in range(5))
-        console.print(f"closed loop, {CLOSED}: {capacity:,.0f} requests/s; in flight at most {options.max_inflight}")
-        table = Table("offered/s", "of capacity", "answered/s", "refused", "p50 ms", "p99 ms", "RSS MB")
-        for column in table.columns:
-            column.justify = "right"
-        for factor in FACTORS:
-            requests = max(int(capacity * factor * options.seconds), WARM_UP)
-            load = send(server.port, body, requests, OPEN, headers=headers, core=other, rate=capacity * factor)
-            answered = load.data_bytes / size
-            table.add_row(
-                f"{load.rate:,.0f}",
-                f"{factor:.1f}",
-                f"{answered / load.seconds:,.0f}",
-                f"{1 - answered / load.requests:.1%}",
-                f"{load.p50_us / 1e3:,.1f}",
-                f"{load.p99_us / 1e3:,.1f}",
-                f"{server.rss_mb():,.0f}",
-            )
-            server.settle()
-        console.print(table)
+    extra = () if options.queue_ms is None else ("--limits-queue-ms", str(options.queue_ms))
+    results = {}
+    for name in ("short runs", "runs of 5 ms"):
+        with ExitStack() as stack:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT)))
+            key = create_key(scratch / "data")
+            body, models, requests = digits().write(scratch / "body"), MODEL.parent, WARM_UP
+            if name != "short runs":
+                models, requests = slow_model(scratch), SLOW_WARM_UP
+                body.write_bytes(framed(slow_question()))
+            server = governed("h2", scratch / "data", models=models, policies=ROOT / "policies", extra=extra)
+            stack.callback(server.stop)
+            core, other = cores()
+            server.pin(core, other)
+            target = Target(name, server, body, key, other)
+            results[name] = [one_round(target, options.seconds, requests) for _ in range(options.rounds)]
+            show(console, name, results[name])
+    if options.json:
+        figures = {name: [asdict(one) for one in rounds] for name, rounds in results.items()}
+        options.json.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

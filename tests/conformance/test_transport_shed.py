@@ -60,7 +60,22 @@ async def test_a_long_body_is_refused_before_all_of_it_came() -> None:
         client = await server.raw()
         stream = client.open(path=WAIT)
         client.data(stream, message(b"x" * 10, length=1_000_000), end=False)
+        client.data(stream, b"x" * 10, end=False)
         assert await client.status(stream) == EXHAUSTED
+        client.data(stream, b"x" * 10)
+        assert await client.status(client.call()) == 0
+
+
+async def test_a_call_that_is_reset_before_its_body_came_is_nobody_s() -> None:
+    async with running("h2") as server:
+        server.service.most = 0
+        client = await server.raw()
+        stream = client.open(path=WAIT)
+        client.reset(stream)
+        ended = client.open(path=WAIT)
+        client.trailers(ended, [("x-late", "1")])
+        assert await client.status(ended) == EXHAUSTED
+        assert await client.status(client.call()) == 0
 
 
 async def test_a_call_without_a_body_is_refused_too() -> None:

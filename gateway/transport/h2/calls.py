@@ -104,7 +104,6 @@ class Call:
         "started",
         "tail",
         "task",
-        "turned",
     )
 
     head: Head
@@ -122,7 +121,6 @@ class Call:
         self.headed = False
         self.started = False
         self.task: asyncio.Task[None] | None = None
-        self.turned: Refused | None = None  # away, as soon as its body has come
         self.message: bytes | None = None
         self.assembler: Assembler | None = None
         self.inbox: Inbox | None = None
@@ -143,6 +141,13 @@ class Call:
         waiter, self._drained = self._drained, None
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+
+class Turned(msgspec.Struct, frozen=True):
+    """Stands for every call of a connection that is turned away with ``refused``, whose ``fields`` are made once."""
+
+    refused: Refused
+    fields: HeaderMap
 
 
 class Inbox(AsyncIterator[bytes]):

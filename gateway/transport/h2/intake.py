@@ -10,7 +10,7 @@ import asyncio
 from gateway.errors import Code
 from gateway.transport import compression, request
 from gateway.transport.framing import Assembler, whole_message
-from gateway.transport.h2.calls import Call, Inbox, Method, run_stream, run_unary, stopped
+from gateway.transport.h2.calls import Call, Inbox, Turned, run_stream, run_unary, stopped
 from gateway.transport.h2.core import H2FrameHeaders, H2Reason
 from gateway.transport.h2.sender import Sender
 from gateway.transport.h2.shared import Shared
@@ -39,8 +39,21 @@ class Intake:
         self._sender = sender
         self._peer = peer
         self._certificate = certificate
+        self._turned: Turned | None = None
         self.calls: set[Call] = set()
         self._create_task = asyncio.get_running_loop().create_task
+
+    def turns_away(self, path: str | None) -> Turned | None:
+        """What stands for a call of ``path`` that is refused when its body begins, None for one that is let in."""
+        method = self._methods.get(path or "")
+        if method is None or method.shed is None:
+            return None
+        refused = method.shed(self._peer, self._running.calls)
+        if refused is None:
+            return None
+        if self._turned is None or self._turned.refused is not refused:
+            self._turned = self._sender.prepared(refused)
+        return self._turned
 
     def open(self, call: Call, frame: H2FrameHeaders) -> None:
         """The head has come. A unary call now waits for its message; a stream's handler starts at once."""
@@ -48,11 +61,6 @@ class Intake:
             self._sender.refuse(call, Refused(Code.RESOURCE_EXHAUSTED, _TOO_MANY, _RETRY_SOON))
             return
         self.calls.add(call)
-        method = self._methods.get(frame.path or "")
-        if method is not None and method.shed is not None:
-            call.turned = method.shed(self._peer, self._running.calls)
-            if call.turned is not None:
-                return
         if frame.method is None or frame.scheme is None or not frame.path or frame.status is not None:
             self._sender.reset(call, H2Reason.PROTOCOL_ERROR)  # RFC 9113, 8.3.1: malformed
             return
@@ -60,7 +68,7 @@ class Intake:
             call.alien = 405 if frame.method != "POST" else 415
             return
         try:
-            self._judge(call, method, frame)
+            self._judge(call, frame)
         except Refused as refused:
             self._sender.refuse(call, refused)
             return
@@ -76,10 +84,6 @@ class Intake:
         inbox = call.inbox
         if inbox is None:
             self._sender.credit(call, len(payload))
-            if call.turned is not None:
-                if not last:  # a long body need not come; to end a stream before a short one would cost two resets
-                    self._sender.refuse(call, call.turned)
-                return
         else:
             inbox.arrived(len(payload))
         if call.ended or call.alien or (inbox is not None and inbox.ended):
@@ -97,9 +101,7 @@ class Intake:
         """The caller has said all: a unary handler starts, a stream's iterator ends."""
         if call.ended:
             return
-        if call.turned is not None:
-            self._sender.shed(call, call.turned)
-        elif call.alien:
+        if call.alien:
             self._sender.respond(call, call.alien, _ALIEN[call.alien])
         elif call.assembler is not None and call.assembler.unfinished:
             self._fail(call, Refused(Code.INTERNAL, "the body ends inside a message"))
@@ -161,8 +163,10 @@ class Intake:
             self._never(call)
         self._sender.refuse(call, stopped(call))
 
-    def gone(self, call: Call) -> None:
+    def gone(self, call: Call | Turned) -> None:
         """The caller is gone: drop what was for it and stop its handler."""
+        if isinstance(call, Turned):
+            return
         if call.task is not None:
             call.task.cancel()
             if not call.started:
@@ -175,8 +179,9 @@ class Intake:
         if call.inbox is None:
             self._running.calls -= 1
 
-    def _judge(self, call: Call, method: Method | None, frame: H2FrameHeaders) -> None:
+    def _judge(self, call: Call, frame: H2FrameHeaders) -> None:
         fields = request.read(frame.headers.items(), self._max_metadata_bytes)
+        method = self._methods.get(frame.path or "")
         if method is None:
             raise Refused(Code.UNIMPLEMENTED, f"unknown method {(frame.path or '')[:200]}")
         if fields.timeout_ns is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import cast
 
 from gateway.transport.h2 import core as h2
-from gateway.transport.h2.calls import Call
+from gateway.transport.h2.calls import Call, Turned
 from gateway.transport.h2.cutter import Cutter
 from gateway.transport.h2.intake import Intake
 from gateway.transport.h2.sender import Sender
@@ -89,7 +89,7 @@ class Reader:
         elif isinstance(frame, h2.H2FrameRstStream):
             reset = self._core.recv_reset(frame)
             if reset is not None:
-                self._intake.gone(cast("Call", reset[0]))
+                self._intake.gone(cast("Call | Turned", reset[0]))
                 self._sender.after(reset[3])
         elif isinstance(frame, h2.H2FramePing):
             self._ping(frame)
@@ -98,24 +98,25 @@ class Reader:
         elif isinstance(frame, h2.H2FrameGoAway):
             aborted, flags = self._core.recv_go_away(frame)
             for call, _ in aborted:
-                self._intake.gone(cast("Call", call))
+                self._intake.gone(cast("Call | Turned", call))
             self._sender.after(flags)
         elif isinstance(frame, h2.H2FrameStreamError):
             raise h2.H2StreamError(frame.stream_id, frame.error_code, "library")
 
     def _headers(self, frame: h2.H2FrameHeaders) -> None:
-        call = Call()
+        call = self._intake.turns_away(frame.path) or Call()
         verdict = self._core.recv_headers(frame, call)
         if verdict.kind == h2.H2_HEADERS_OPENED:
-            call.id = verdict.stream_id
             if not self._fresh:
                 self._call_soon(self._accept)
-            self._fresh.append(call.id)
-            self._intake.open(call, frame)
+            self._fresh.append(verdict.stream_id)
+            if isinstance(call, Call):
+                call.id = verdict.stream_id
+                self._intake.open(call, frame)
             if verdict.eof:
                 self._intake.end(call)
         elif verdict.kind == h2.H2_HEADERS_TRAILERS:
-            self._intake.end(cast("Call", verdict.handle))
+            self._end(frame.stream_id, cast("Call | Turned", verdict.handle))
         if verdict.flags:
             self._sender.after(verdict.flags)
 
@@ -127,15 +128,26 @@ class Reader:
 
     def _data(self, frame: h2.H2FrameData) -> None:
         verdict = self._core.recv_data(frame)
-        call = cast("Call | None", verdict.handle)
-        if call is not None:
+        call = cast("Call | Turned | None", verdict.handle)
+        if isinstance(call, Turned):
+            size = len(verdict.payload) if verdict.payload is not None else 0
+            if verdict.budgeted:
+                self._core.release_data_frame(frame.stream_id, size)
+            self._sender.turn_away(frame.stream_id, call, size)
+        elif call is not None:
             payload = verdict.payload
+    def _end(self, stream_id: int, call: Call | Turned) -> None:
+        if isinstance(call, Turned):
+            self._sender.turn_away(stream_id, call, 0)
+        else:
+            self._intake.end(call)
+
             if payload is not None:
                 if verdict.budgeted:
                     self._core.release_data_frame(call.id, len(payload))
                 self._intake.body(call, payload, verdict.eof)
             if verdict.eof:
-                self._intake.end(call)
+                self._end(verdict.stream_id, call)
         if verdict.flags:
             self._sender.after(verdict.flags)
 
@@ -157,7 +169,8 @@ class Reader:
 
     def _window(self, waiting: list[object]) -> None:
         for call in waiting:
-            self._sender.pump(cast("Call", call))
+            if isinstance(call, Call):
+                self._sender.pump(call)
 
     def _take_spoke(self) -> bool:
         spoke, self._sender.spoke = self._sender.spoke, False
@@ -173,5 +186,5 @@ class Reader:
             return
         verdict = self._core.reset_on_error(stream_id, reason)
         if verdict.handle is not None:
-            self._intake.gone(cast("Call", verdict.handle))
+            self._intake.gone(cast("Call | Turned", verdict.handle))
         self._sender.after(verdict.flags)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from gateway.transport import compression, headers
 from gateway.transport.framing import frame, prefix
-from gateway.transport.h2.calls import Call
+from gateway.transport.h2.calls import Call, Turned
 from gateway.transport.h2.core import (
     H2_FLAG_CAPACITY,
     H2_FLAG_CONN_DONE,
@@ -54,8 +54,6 @@ class Sender:
         self._on_done = on_done
         self._call_soon = asyncio.get_running_loop().call_soon
         self._compress_min_bytes = compress_min_bytes
-        self._refused: Refused | None = None  # the last one that was shed with, and its fields
-        self._refusal = _HEAD
         self._due = False
         self._turn = False  # the connection's window moved on to the next call in line
         self.paused = False
@@ -105,13 +103,15 @@ class Sender:
             self._over(call)
         self.wake()
 
-    def shed(self, call: Call, refused: Refused) -> None:
-        """Refuse a call for which nothing was done yet, at the least cost: ``refused`` is kept as it is sent."""
-        if refused is not self._refused:
-            self._refused, self._refusal = refused, HeaderMap([_CONTENT_TYPE, *headers.status(refused)])
-        call.ended = self.spoke = True
-        self.after(self._core.send_response_head(call.id, 200, self._refusal, True).flags)
-        self._over(call)
+    def prepared(self, refused: Refused) -> Turned:
+        """``refused`` in the form in which it is sent."""
+        return Turned(refused, HeaderMap([_CONTENT_TYPE, *headers.status(refused)]))
+
+    def turn_away(self, stream_id: int, turned: Turned, size: int) -> None:
+        """Refuse a call for which nothing was done and of whose body ``size`` bytes came, at the least cost."""
+        self.spoke = True
+        flags = self._core.release_capacity(stream_id, size) if size else 0
+        self.after(flags | self._core.send_response_head(stream_id, 200, turned.fields, True).flags)
         self.wake()
 
     def send(self, call: Call, message: bytes) -> bool:
