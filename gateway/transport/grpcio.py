@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from gateway.errors import Code
-from gateway.transport.headers import MAX_DETAILS, OWN_FIELDS, canonical_host, short
+from gateway.transport.headers import FIELD_OVERHEAD, MAX_DETAILS, OWN_FIELDS, canonical_host, short
 from gateway.transport.seam import Answer, Head, Limits, Metadata, Methods, Refused, Shed, Stream, Unary
 from gateway.transport.tls import ServerTls
 
@@ -51,7 +51,7 @@ class GrpcioTransport:
             text = "grpcio cannot ask for a client certificate without requiring it: require it, or use h2"
             raise OSError(errno.EINVAL, text)
         server = grpc.aio.server(options=_options(self._limits), compression=self._compression)
-        server.add_generic_rpc_handlers((_Table(methods, self._tasks),))
+        server.add_generic_rpc_handlers((_Table(methods, self._limits.max_metadata_bytes, self._tasks),))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             bound = (
@@ -76,23 +76,27 @@ class GrpcioTransport:
 class _Table(grpc.GenericRpcHandler):
     """Finds the handler of a path; None makes grpc answer UNIMPLEMENTED."""
 
-    def __init__(self, methods: Methods, tasks: set[asyncio.Task[object]]) -> None:
+    def __init__(self, methods: Methods, max_metadata: int, tasks: set[asyncio.Task[object]]) -> None:
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
         for name, unary in methods.unary.items():
-            call = _UnaryCall(name, unary, methods.shed.get(name), tasks)
+            call = _UnaryCall(name, unary, methods.shed.get(name), max_metadata, tasks)
             self._handlers[f"/{name}"] = grpc.unary_unary_rpc_method_handler(call.serve)
         for name, stream in methods.stream.items():
-            self._handlers[f"/{name}"] = grpc.stream_stream_rpc_method_handler(_StreamCall(name, stream, tasks).serve)
+            serve = _StreamCall(name, stream, max_metadata, tasks).serve
+            self._handlers[f"/{name}"] = grpc.stream_stream_rpc_method_handler(serve)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         return self._handlers.get(handler_call_details.method)
 
 
 class _UnaryCall:
-    def __init__(self, name: str, handler: Unary, shed: Shed | None, tasks: set[asyncio.Task[object]]) -> None:
+    def __init__(
+        self, name: str, handler: Unary, shed: Shed | None, max_metadata: int, tasks: set[asyncio.Task[object]]
+    ) -> None:
         self._name = name
         self._handler = handler
         self._shed = shed
+        self._max_metadata = max_metadata
         self._tasks = tasks
 
     async def serve(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -100,7 +104,7 @@ class _UnaryCall:
             await _abort(context, turned)
         task = _track(self._tasks)
         try:
-            answer: Answer = await self._handler(_head(self._name, context), body)
+            answer: Answer = await self._handler(_head(self._name, context, self._max_metadata), body)
         except Refused as refused:
             await _abort(context, refused)
         except Exception:  # what is not ours must not leak
@@ -113,16 +117,21 @@ class _UnaryCall:
 
 
 class _StreamCall:
-    def __init__(self, name: str, handler: Stream, tasks: set[asyncio.Task[object]]) -> None:
+    def __init__(self, name: str, handler: Stream, max_metadata: int, tasks: set[asyncio.Task[object]]) -> None:
         self._name = name
         self._handler = handler
+        self._max_metadata = max_metadata
         self._tasks = tasks
 
     async def serve(
         self, bodies: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
+        try:
+            head = _head(self._name, context, self._max_metadata)
+        except Refused as refused:
+            await _abort(context, refused)
         task = _track(self._tasks)
-        answers = self._handler(_head(self._name, context), bodies)
+        answers = self._handler(head, bodies)
         try:
             async for answer in answers:
                 yield answer
@@ -175,11 +184,16 @@ def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
     )
 
 
-def _head(name: str, context: grpc.aio.ServicerContext[bytes, bytes]) -> Head:
+def _head(name: str, context: grpc.aio.ServicerContext[bytes, bytes], max_metadata: int) -> Head:
+    metadata = _incoming(context.invocation_metadata() or ())
+    # The core holds its own limit only for callers who have acknowledged its settings.
+    weight = sum(len(field) + len(value) + FIELD_OVERHEAD for field, value in metadata)
+    if weight > max_metadata:
+        raise Refused(Code.RESOURCE_EXHAUSTED, f"received metadata larger than max ({weight} vs. {max_metadata})")
     remaining = cast("float | None", context.time_remaining())  # the stub forgets None: no deadline
     return Head(
         method=name,
-        metadata=_incoming(context.invocation_metadata() or ()),
+        metadata=metadata,
         deadline_ns=None if remaining is None else time.monotonic_ns() + int(remaining * 1e9),
         peer=_peer(context.peer()),
         certificate=_certificate(context.auth_context()),

@@ -8,7 +8,7 @@ from typing import cast
 
 from gateway.transport import headers
 from gateway.transport.h2.calls import Call
-from gateway.transport.h2.core import is_preface, open_core
+from gateway.transport.h2.core import is_preface, max_silence, open_core
 from gateway.transport.h2.intake import Intake
 from gateway.transport.h2.reader import Reader
 from gateway.transport.h2.sender import Sender
@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
             self._sender,
             self._intake,
             self._lifetime,
+            max_silence=max_silence(self._shared.limits),
             on_ack=self._rest,
             clock_ns=self._shared.clock_ns,
         )

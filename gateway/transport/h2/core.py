@@ -57,6 +57,7 @@ __all__ = [
     "HeaderMap",
     "goaway",
     "is_preface",
+    "max_silence",
     "open_core",
 ]
 
@@ -76,7 +77,8 @@ _STREAM_WINDOW = 1024 * 1024
 _CONNECTION_WINDOW = 16 * 1024 * 1024  # larger than a stream's: one unread body must not stall the other calls
 _FRAME_BYTES = 64 * 1024  # four times the least: half the CPU of a large tensor
 _SEND_BUFFER = 128 * 1024  # of one stream, framed and not yet written
-_HEADER_HEADROOM = 4  # the core drops fields over its limit without a word; ours refuses the call long before
+_CHUNK = 256 * 1024  # the most that the loop hands over at once
+_HUFFMAN = 8 / 5  # how much longer than on the wire a value can be
 _PENDING_RESETS = 20  # rapid reset: streams that were reset before we looked at them
 _ERROR_RESETS = 1024  # streams that we had to reset for the peer's errors
 
@@ -88,13 +90,24 @@ def open_core(limits: Limits) -> H2Streams:
         initial_window_size=_STREAM_WINDOW,
         connection_window=_CONNECTION_WINDOW,
         max_frame_size=_FRAME_BYTES,
-        max_header_list_size=limits.max_metadata_bytes * _HEADER_HEADROOM,
+        max_header_list_size=_header_list(limits),
         max_send_buf_size=_SEND_BUFFER,
         max_concurrent_streams=limits.max_streams,
         max_pending_accept_reset_streams=_PENDING_RESETS,
         max_local_error_reset_streams=_ERROR_RESETS,
         auto_date_header=False,
     )
+
+
+def max_silence(limits: Limits) -> int:
+    """Return how many bytes may come without making a whole frame: one of ours, or a header block within the limit."""
+    return limits.max_metadata_bytes + _FRAME_BYTES + 1024
+
+
+def _header_list(limits: Limits) -> int:
+    # The core drops fields beyond this without a word. A dropped field is no longer than the longest header block,
+    # which begins in one chunk, goes on for ``max_silence`` and ends in another: what is left is over our limit then.
+    return int(_HUFFMAN * (max_silence(limits) + 2 * _CHUNK)) + limits.max_metadata_bytes
 
 
 def is_preface(data: bytes) -> bool | None:

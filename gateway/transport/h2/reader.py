@@ -22,6 +22,7 @@ _PROTOCOL_ERROR = int(h2.H2Reason.PROTOCOL_ERROR)
 class Reader:
     """Takes what the socket gives. A peer that breaks the protocol gets GOAWAY with the reason, and the end.
 
+    ``max_silence`` bytes may come without making a whole frame: then it is a header block beyond any limit that comes.
     ``on_ack`` hears that the peer has answered a ping of ours, as it does when it has seen our GOAWAY.
     """
 
@@ -32,6 +33,7 @@ class Reader:
         intake: Intake,
         lifetime: Lifetime,
         *,
+        max_silence: int,
         on_ack: Callable[[], None],
         clock_ns: Callable[[], int],
     ) -> None:
@@ -44,6 +46,8 @@ class Reader:
         self._call_soon = asyncio.get_running_loop().call_soon
         self._fresh: list[int] = []
         self._cutter: Cutter | None = Cutter()
+        self._max_silence = max_silence
+        self._silence = 0
 
     @property
     def settled(self) -> bool:
@@ -65,7 +69,14 @@ class Reader:
         self._sender.wake()
 
     def _take(self, data: bytes) -> None:
-        for frame in self._core.receive(data):
+        frames = self._core.receive(data)
+        if frames:
+            self._silence = 0
+        else:
+            self._silence += len(data)
+            if self._silence > self._max_silence:
+                self._sender.goodbye(h2.H2Reason.ENHANCE_YOUR_CALM, b"header_block_too_large")
+        for frame in frames:
             try:
                 self._dispatch(frame)
             except h2.H2StreamError as error:
