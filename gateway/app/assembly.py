@@ -93,9 +93,9 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
     )
     return methods(
         handler=handler,
+        door=Door(have.admission, recorder.shed),
         gate=Gate(admission=have.admission, enforcement=enforcement, obligations=obligations, recorder=recorder),
         models=manager,
-        door=Door(have.admission, recorder.shed),
         clocks=Clocks(us=clock_us, ns=clock_ns),
         version=__version__,
         ready=ready,

@@ -28,9 +28,9 @@ from gateway.transport.seam import Methods, Transport
 
 _log = logging.getLogger("gateway.worker")
 
-QUOTAS_S = 5.0
 LOOK_S = 0.05
 """How often admission looks at how long calls wait."""
+QUOTAS_S = 5.0
 """How often quota counts are put on stable storage: what a power cut may forget."""
 _GC_THRESHOLDS = (20_000, 20, 50)
 """A request makes no cycles, so the collector may look less often (3 % of a request's cost by default)."""
@@ -59,8 +59,8 @@ async def work(child: Child, config: Config) -> None:
             *have.models.followers(),
             _every(config.policy.poll_s, have.policies.step),
             _every(1.0, lambda: _settle(recorder)),
-            _every(1.0, lambda: _follow_settings(have)),
             _every(LOOK_S, lambda: _look(have)),
+            _every(1.0, lambda: _follow_settings(have)),
             _every(1.0, lambda: _follow_trust(have)),
             _every(1.0, have.catalog.follow),
             _every(QUOTAS_S, lambda: asyncio.to_thread(have.counters.sync)),
@@ -156,13 +156,13 @@ async def _follow_trust(have: Parts) -> None:
         have.chain.trust(certificates=have.trusted.certificates, tokens=have.trusted.tokens)
 
 
-async def _follow_settings(have: Parts) -> None:
-    have.logs.follow()
-    have.traces.follow()
 async def _look(have: Parts) -> None:
     have.admission.look(have.models.manager.in_threads())
 
 
+async def _follow_settings(have: Parts) -> None:
+    have.logs.follow()
+    have.traces.follow()
 
 
 async def _settle(recorder: Recorder) -> None:

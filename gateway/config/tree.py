@@ -110,12 +110,12 @@ class Models(Section):
     """Rows of one call, and of a shared run, for models that can batch and do not say how much (Triton: 4)."""
     max_queue: Count = 1024
     """Calls that may wait for one model in a worker; the next is refused with RESOURCE_EXHAUSTED."""
+    queue_ms: Annotated[int, Field(ge=0)] = 2000
+    """Time that a call may wait for a model's next run but one; more are refused; 0 for no bound but `max_queue`."""
     memory_budget_bytes: Annotated[int, Field(ge=0)] = 0
     """What the models of a worker may take by their estimates; 0 for no bound."""
     run_limit_s: Annotated[float, Field(gt=0)] = 30.0
     """Ends a run of a model whose cost depends on its input's values, such as one with a loop."""
-    queue_ms: Annotated[int, Field(ge=0)] = 2000
-    """Time that a call may wait for a model's next run but one; more are refused; 0 for no bound but `max_queue`."""
     op_libraries: tuple[str, ...] = ()
     """Custom-operator libraries, by path, that a model's configuration may ask for: they run as the gateway."""
 

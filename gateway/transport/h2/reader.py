@@ -125,11 +125,17 @@ class Reader:
                 call.id = verdict.stream_id
                 self._intake.open(call, frame)
             if verdict.eof:
-                self._intake.end(call)
+                self._end(verdict.stream_id, call)
         elif verdict.kind == h2.H2_HEADERS_TRAILERS:
             self._end(frame.stream_id, cast("Call | Turned", verdict.handle))
         if verdict.flags:
             self._sender.after(verdict.flags)
+
+    def _end(self, stream_id: int, call: Call | Turned) -> None:
+        if isinstance(call, Turned):
+            self._sender.turn_away(stream_id, call, 0)
+        else:
+            self._intake.end(call)
 
     def _accept(self) -> None:
         """Tell the core that we looked; streams that were reset before count as a rapid reset, and it ends those."""
@@ -147,18 +153,12 @@ class Reader:
             self._sender.turn_away(frame.stream_id, call, size)
         elif call is not None:
             payload = verdict.payload
-    def _end(self, stream_id: int, call: Call | Turned) -> None:
-        if isinstance(call, Turned):
-            self._sender.turn_away(stream_id, call, 0)
-        else:
-            self._intake.end(call)
-
             if payload is not None:
                 if verdict.budgeted:
                     self._core.release_data_frame(call.id, len(payload))
                 self._intake.body(call, payload, verdict.eof)
             if verdict.eof:
-                self._end(verdict.stream_id, call)
+                self._intake.end(call)
         if verdict.flags:
             self._sender.after(verdict.flags)
 
