@@ -14,6 +14,7 @@ from gateway import __version__
 from gateway.app.child import Child, Status
 from gateway.app.chronicle import Chronicle
 from gateway.app.clocks import clock_ns, clock_us
+from gateway.app.daily_usage import DailyUsage
 from gateway.app.data import DataDir
 from gateway.app.embedded import reading
 from gateway.app.failure import StartupError
@@ -139,6 +140,14 @@ def _observer(
         config={key.name: str(_value(config, key.path)) for key in keys()},
     )
     chronicle.open()
+    days = DailyUsage(
+        keeper,
+        ledger=data.ledger,
+        closing=data.observer / "usage.db",
+        memory=data.observer / "closed_days",
+        clock_us=clock_us,
+    )
+    days.open()
     try:
         return Observer(
             data.root,
@@ -146,7 +155,7 @@ def _observer(
             clock_us=clock_us,
             clock_ns=clock_ns,
             environ=os.environ,
-            steps=(keeper.step, chronicle.step),
+            steps=(keeper.step, chronicle.step, days.step),
             alarms=lambda: keeper.alarms,
             families=families,
         )

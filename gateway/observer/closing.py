@@ -18,6 +18,7 @@ import msgspec
 from gateway.ledger.record import Record
 from gateway.observer.usage import HOUR_US, Key, Sums, Usage
 
+DAY_US = 24 * HOUR_US
 VERSION = 3
 _SUMS = Sums.__struct_fields__
 _KEY = ", ".join(Key._fields)
@@ -123,6 +124,15 @@ def read_closed(path: Path, *, whole: range, partly: Sequence[range]) -> Closed:
             return _read(db, whole, partly)
     except sqlite3.DatabaseError:
         return Closed()
+
+
+def used_days(path: Path) -> list[int]:
+    """The starts of the days (UTC, microseconds) with a prediction in the closing at ``path``, in order."""
+    if not path.exists():
+        return []
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        found = db.execute("SELECT DISTINCT hour_us / ? FROM usage ORDER BY 1", (DAY_US,))
+        return [day * DAY_US for (day,) in found]
 
 
 def _read(db: sqlite3.Connection, whole: range, partly: Sequence[range]) -> Closed:

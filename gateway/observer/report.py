@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 
 from gateway.observer.charts import COLOURS, bars, number, stacked
+from gateway.observer.closing import DAY_US
 from gateway.observer.reconcile import Reconciliation
 from gateway.observer.usage import HOUR_US, Key, Sums
 from gateway.observer.usage_formats import DEFAULT_GROUP, Row, iso, rows_by
 
-DAY_US = 24 * HOUR_US
 MAX_HOURS = 72
 NOBODY, OTHERS = "(none)", "(others)"
 
