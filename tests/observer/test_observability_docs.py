@@ -49,3 +49,9 @@ def test_every_file_named_exists() -> None:
     named = [name for name in re.findall(r"`((?:deploy|bench)/[\w./*-]+)`", TEXT) if "*" not in name]
     assert len(named) > 5
     assert [name for name in named if not (root / name).exists()] == []
+    tests = {
+        name if "/" in name else f"tests/observer/{name}"
+        for name in re.findall(r"`((?:tests/)?[\w/]*test_\w+\.py)`", TEXT)
+    }
+    assert len(tests) > 20
+    assert [name for name in tests if not (root / name).exists()] == []

@@ -84,6 +84,7 @@ async def test_triton_names_are_there_when_asked_and_parse(shards, record, denie
     promtool = tool("promtool", HOW)
     text = await scraped(filled(shards, record, denied, clock), openmetrics=False)
     assert b'nv_inference_request_success{model="credit",version="3"} 2\n' in text
+    assert b'nv_inference_pending_request_count{model="credit",version="3"} 0\n' in text
     found = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert found.returncode in (0, 3)  # 3: parsed, but the names break the rules, as Triton's do
     assert b"error while linting" not in found.stderr

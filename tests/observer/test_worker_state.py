@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.observer.gauges import worker_gauges
 from gateway.observer.readiness import judge
 from gateway.observer.state import STALE_US, LedgerState, ModelState, PolicyState, WorkerState, read
 
@@ -100,6 +101,21 @@ def test_a_refused_policy_is_shown_while_the_last_good_one_serves() -> None:
     )
     assert judged.ready
     assert "a newer one was refused: main.rego:3:1: rego_parse_error" in judged.checks[2].detail
+
+
+def test_waiting_calls_are_summed_over_workers_by_model_and_only_where_it_serves() -> None:
+    model = ModelState(name="credit", version="3", state="READY", waiting=2)
+    gone = ModelState(name="old", version="1", state="UNAVAILABLE", waiting=9)
+    states = [state(0, models=(model, gone)), state(1, models=(model,)), state(2, models=(model,), time_us=-(10**9))]
+    depth = next(family for family in worker_gauges(states, 1000) if family.name == "gateway_queue_depth")
+    assert depth.cells == {("credit", "3"): 4}  # the third worker was last heard of long ago
+
+
+def test_certificates_are_told_by_subject() -> None:
+    told = {"CN=gateway": 1_900_000_000}
+    families = worker_gauges([state(0, certificates=told), state(1, certificates=told)], 1000)
+    expiry = next(family for family in families if family.name == "gateway_cert_expiry_timestamp_seconds")
+    assert expiry.cells == {("CN=gateway",): 1_900_000_000}
 
 
 def test_without_any_check_nothing_is_ready() -> None:
