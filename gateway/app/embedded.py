@@ -15,8 +15,8 @@ from gateway.config import Config
 from gateway.observer.state import PolicyState
 from gateway.policy.bundle import Bundle
 from gateway.policy.cache import DecisionCache
+from gateway.policy.confirmed import ConfirmedPoint
 from gateway.policy.findings import PolicyInvalid
-from gateway.policy.gating import GatedPoint
 from gateway.policy.pdp import DecisionPoint
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.reloader import Reloader, look, vetted
@@ -86,8 +86,8 @@ class Embedded:
             raise StartupError(f"the pinned policy revision is gone: {error}; see gateway policy history") from error
         except PolicyInvalid as error:
             raise StartupError(f"the policy in {self._path} cannot be used:\n{error}") from error
-        self._gate = GatedPoint(softened, max_age_s=keys.max_staleness_s) if keys.max_staleness_s else None
-        self._outer: DecisionPoint = self._gate or softened
+        self._confirmed = ConfirmedPoint(softened, max_age_s=keys.max_staleness_s) if keys.max_staleness_s else None
+        self._outer: DecisionPoint = self._confirmed or softened
         self._reloader = Reloader(self._path, self._point, revisions=self._revisions, read=read, seen=seen)
         self._confirm(at_ns=clock_ns())
         if self._leads:
@@ -99,11 +99,11 @@ class Embedded:
 
     @property
     def ready(self) -> bool:
-        return self._gate is None or not self._gate.closed(clock_ns())
+        return self._confirmed is None or not self._confirmed.doubt(clock_ns())
 
     def state(self) -> PolicyState:
         bundle, refused = self._point.bundle, self._reloader.refused
-        stale = self._gate.closed(clock_ns()) if self._gate is not None else ""
+        stale = self._confirmed.doubt(clock_ns()) if self._confirmed is not None else ""
         return PolicyState(
             revision=bundle.revision,
             digest=bundle.digest,
@@ -135,11 +135,11 @@ class Embedded:
 
     def _confirm(self, *, at_ns: int) -> None:
         """The bundle in force is what its source held at ``at_ns``, unless something there was refused."""
-        if self._gate is None:
+        if self._confirmed is None:
             return
         if self._reloader.refused is None:
-            self._gate.confirm(at_ns)
-        stale = self._gate.closed(clock_ns())
+            self._confirmed.confirm(at_ns)
+        stale = self._confirmed.doubt(clock_ns())
         if stale != self._stale:
             _log.log(logging.ERROR if stale else logging.INFO, "policy.stale", extra={"cause": stale or "over"})
         self._stale = stale

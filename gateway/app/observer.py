@@ -32,6 +32,7 @@ from gateway.observer.observer import POLL_S, Observer, wait
 from gateway.observer.openmetrics import Family
 from gateway.observer.sampling import Policy
 from gateway.observer.settings import Settings
+from gateway.policy.revisions import Revisions
 
 _log = logging.getLogger("gateway.observer")
 
@@ -84,7 +85,8 @@ async def _keeper(stack: contextlib.AsyncExitStack, data: DataDir) -> Keeper:
 def _shadow(config: Config, data: DataDir, keeper: Keeper) -> tuple[ShadowFollower, ShadowRollout]:
     """What a candidate bundle would decide, if one is configured. Raises: StartupError."""
     vault = Vault(FileKeys(data.root / "keys" / "payload"))
-    follower = ShadowFollower(data.ledger, vault, data.observer, share=config.policy.shadow_share)
+    kept = Revisions(data.policy, clock_us=clock_us).folder
+    follower = ShadowFollower(data.ledger, vault, data.observer, revisions=kept, share=config.policy.shadow_share)
     rollout = ShadowRollout(
         config.policy.shadow,
         follower,

@@ -14,9 +14,9 @@ from gateway.app.leniency import Leniency
 from gateway.config import Config
 from gateway.errors import PolicyUnavailable
 from gateway.observer.state import PolicyState
+from gateway.policy.confirmed import ConfirmedPoint
 from gateway.policy.connections import Address, Pool
 from gateway.policy.findings import PolicyInvalid
-from gateway.policy.gating import GatedPoint
 from gateway.policy.local_canaries import LocalCanaries
 from gateway.policy.opa import OpaPoint
 from gateway.policy.opa_control import NotReady, OpaControl
@@ -62,7 +62,7 @@ class Remote:
                 canaries=lambda: self._canaries.stated,
                 cache=cache_of(self._config) if keys.opa_cache else None,
             )
-            self._gate = GatedPoint(self._leniency.over(self._vetted), max_age_s=keys.max_staleness_s)
+            self._confirmed = ConfirmedPoint(self._leniency.over(self._vetted), max_age_s=keys.max_staleness_s)
         except ValueError as error:
             raise StartupError(f"policy.opa_url: {error}") from error
         except PolicyInvalid as error:
@@ -72,14 +72,14 @@ class Remote:
 
     @property
     def point(self) -> DecisionPoint:
-        return self._gate
+        return self._confirmed
 
     @property
     def ready(self) -> bool:
-        return not self._error and not self._gate.closed(clock_ns())
+        return not self._error and not self._confirmed.doubt(clock_ns())
 
     def state(self) -> PolicyState:
-        error = self._error or self._gate.closed(clock_ns())
+        error = self._error or self._confirmed.doubt(clock_ns())
         return PolicyState(revision=self._opa.revision or "at the OPA server", error=error)
 
     async def step(self) -> None:
@@ -91,7 +91,7 @@ class Remote:
             async with OpaControl(self._address) as control:
                 await self._look(control)
         except NotReady as error:
-            self._gate.shut(str(error))
+            self._confirmed.distrust(str(error))
             self._say(str(error))
         except (PolicyUnavailable, PolicyInvalid) as error:
             cause = f": {error.__cause__}" if error.__cause__ is not None else ""
@@ -111,7 +111,7 @@ class Remote:
         at_ns = clock_ns()
         if self._config.policy.max_staleness_s:
             at_ns -= (clock_us() - await control.refreshed_us()) * 1000
-        self._gate.confirm(at_ns)
+        self._confirmed.confirm(at_ns)
         revision = await self._vetted.probe()
         if self._config.policy.opa_cache:
             await self._learn(control, revision)

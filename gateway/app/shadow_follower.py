@@ -35,10 +35,11 @@ class ShadowFollower:
     of a request, and nothing is dropped: a shadow that is slow is late.
     """
 
-    def __init__(self, root: Path, vault: Vault, folder: Path, *, share: float) -> None:
+    def __init__(self, root: Path, vault: Vault, folder: Path, *, revisions: Path, share: float) -> None:
         self._root = root
         self._vault = vault
         self._folder = folder
+        self._revisions = revisions
         self._below = round(share * 2**32)
         self._lock = threading.Lock()
         self._engine: ShadowEngine | None = None
@@ -72,13 +73,13 @@ class ShadowFollower:
                 revision=candidate.revision, digest=candidate.digest, since_us=now_us, positions=self._ends()
             )
             self._report.write(self._folder)
-            self._engine = ShadowEngine(candidate)
+            self._engine = ShadowEngine(candidate, revisions=self._revisions)
 
     def resume(self, candidate: Bundle) -> None:
         """Go on where the report stopped: calls recorded meanwhile are decided too."""
         with self._lock:
             self._end()
-            self._engine = ShadowEngine(candidate)
+            self._engine = ShadowEngine(candidate, revisions=self._revisions)
 
     def forget(self) -> None:
         """End the candidate and what was counted with it. Raises: OSError."""
@@ -188,7 +189,9 @@ KINDS = ("deny_to_allow", "allow_to_deny", "obligations", "reasons", "error")
 
 def _case(record: Record, kept: bytes) -> Case:
     codes = tuple(code for code in record.reasons if code != BREAK_GLASS)
-    return Case(input=kept.decode(), allow=record.allow, codes=codes, types=record.obligations)
+    return Case(
+        input=kept.decode(), digest=record.policy_sha, allow=record.allow, codes=codes, types=record.obligations
+    )
 
 
 def _say(record: Record, judgement: Judgement) -> None:

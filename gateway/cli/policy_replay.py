@@ -12,9 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.cli.policy_options import DEFAULT_DATA, Data, Json, read, since_us
+from gateway.cli.policy_options import DEFAULT_DATA, Data, Json, read, revisions, since_us
 from gateway.cli.policy_recorded import recorded
 from gateway.ledger.errors import LedgerError
+from gateway.policy.incumbents import Incumbents
 from gateway.policy.replay import ReplayReport, replay
 
 
@@ -31,7 +32,7 @@ def replay_command(
     begin = since_us(since)
     wanted = ((r, s) for r, s in recorded(data) if r.t_us >= begin and tenant in ("", r.tenant))
     try:
-        report = replay(wanted, bundle)
+        report = replay(wanted, bundle, Incumbents(revisions(data).folder).obligations)
     except LedgerError as error:
         typer.echo(f"gateway policy replay: {error}", err=True)
         raise typer.Exit(2) from error

@@ -6,8 +6,9 @@ replayable, by cause. Never contacts a model. Time is the recorded one.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -22,9 +23,13 @@ from gateway.policy.interpreter import Interpreter
 from gateway.policy.modes import BREAK_GLASS
 from gateway.policy.reads import Reads
 from gateway.policy.verdict import Verdict, failed, read
+from gateway.types import Obligation
 
 Kept: TypeAlias = bytes | str
 """The policy input kept with a record; as text, why there is none."""
+
+Stated: TypeAlias = Callable[[str, bytes, tuple[str, ...]], frozenset[Obligation] | None]
+"""The obligations that a revision (its digest) stated for an input, which were of these types; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,13 @@ class ReplayReport:
         return [(*group, count, example[group]) for group, count in counts.most_common()]
 
 
-def replay(records: Iterable[tuple[Record, Kept]], candidate: Bundle) -> ReplayReport:
-    """Decide every record again by its slice. Equal slices are evaluated once: a decision depends on nothing else."""
+def replay(
+    records: Iterable[tuple[Record, Kept]], candidate: Bundle, incumbents: Stated = lambda _digest, _kept, _types: None
+) -> ReplayReport:
+    """Decide every record again by its slice. Equal slices are evaluated once: a decision depends on nothing else.
+
+    ``incumbents`` knows what the revision that decided a record obliged to (see ``incumbents``).
+    """
     report = ReplayReport()
     engine = Interpreter(candidate.modules, candidate.data)
     engine.start_coverage()
@@ -85,14 +95,14 @@ def replay(records: Iterable[tuple[Record, Kept]], candidate: Bundle) -> ReplayR
         answer = known.get(kept)
         if answer is None:
             answer = known[kept] = decide_again(engine, candidate.reads, kept)
-        if isinstance(answer, str):
-            report.skipped[answer] += 1
+        if isinstance(answer, str) or isinstance(kept, str):
+            report.skipped[str(answer)] += 1
             continue
         report.replayed += 1
         report.tenants[record.tenant] += 1
         report.models[record.model or record.asked] += 1
         report.actions[record.action] += 1
-        change = changed(record, answer)
+        change = changed(record, answer, functools.partial(incumbents, record.policy_sha, kept, record.obligations))
         if change is not None:
             report.changed.append(change)
     report.evaluated = sum(isinstance(answer, Verdict) for answer in known.values())
@@ -123,11 +133,13 @@ def decide_again(engine: Interpreter, reads: Reads | None, kept: Kept) -> Verdic
         return failed(error)
 
 
-def changed(record: Record, verdict: Verdict) -> Changed | None:
-    """How ``verdict`` differs from the recorded decision; None when it does not."""
+def changed(
+    record: Record, verdict: Verdict, before: Callable[[], frozenset[Obligation] | None] = lambda: None
+) -> Changed | None:
+    """How ``verdict`` differs from the recorded decision; None when it does not. ``before``: see ``compare``."""
     warnings = {reason.code for reason in verdict.reasons if reason.severity == "warn"}
     codes = set(record.reasons) - warnings - {BREAK_GLASS}  # a record does not tell the two apart
-    change = compare(record.allow, codes, record.obligations, verdict)
+    change = compare(record.allow, codes, record.obligations, verdict, before)
     if change is None:
         return None
     model = record.model or record.asked

@@ -45,6 +45,11 @@ class Revisions:
         self._clock_us = clock_us
         self._keep = keep
 
+    @property
+    def folder(self) -> Path:
+        """Where the kept bundles are, by digest."""
+        return self._root / "revisions"
+
     def save(self, bundle: Bundle) -> None:
         """Keep ``bundle``; the oldest beyond ``keep`` go, a pinned one never."""
         target = self._path(bundle.digest)
@@ -133,10 +138,10 @@ class Revisions:
             return ""
 
     def _path(self, digest: str) -> Path:
-        return self._root / "revisions" / digest
+        return self.folder / digest
 
     def _by_age(self) -> list[Path]:
-        folder = self._root / "revisions"
+        folder = self.folder
         kept = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
         return sorted(kept, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 

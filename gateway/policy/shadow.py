@@ -7,16 +7,19 @@ on, fails on or dies of changes no answer. Parent and child exchange one line of
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
 from gateway.policy.bundle import Bundle
 from gateway.policy.comparison import compare
+from gateway.policy.incumbents import Incumbents
 from gateway.policy.interpreter import Interpreter
 from gateway.policy.reads import Reads
 from gateway.policy.replay import decide_again
@@ -28,17 +31,19 @@ REMEMBERED = 10_000
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """The first line to the child: what shall decide there."""
+    """The first line to the child: what shall decide there, and where the revisions are that decided before."""
 
     modules: dict[str, str]
     data: str
     reads: Reads | None
+    revisions: str
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """A recorded decision: its input as it was kept, its denying codes, the types of its obligations."""
+    """A recorded decision: its input as it was kept, its revision's digest, denying codes and obligations' types."""
 
     input: str
+    digest: str = ""
     allow: bool
     codes: tuple[str, ...]
     types: tuple[str, ...]
@@ -65,8 +70,10 @@ class ShadowEngine:
     A child that dies is replaced. A case that kills it every time is the candidate's ``error``, and no other's.
     """
 
-    def __init__(self, candidate: Bundle, *, deadline_s: float = DEADLINE_S) -> None:
-        self._first = Candidate(dict(candidate.modules), candidate.data, candidate.reads)
+    def __init__(self, candidate: Bundle, *, revisions: Path | None = None, deadline_s: float = DEADLINE_S) -> None:
+        """``revisions`` is the folder of kept revisions, by which values of obligations are compared."""
+        folder = str(revisions) if revisions is not None else ""
+        self._first = Candidate(dict(candidate.modules), candidate.data, candidate.reads, folder)
         self._deadline_s = deadline_s
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -127,6 +134,7 @@ class Judge:
         """Raises: RegoError."""
         self._engine = Interpreter(candidate.modules, candidate.data)
         self._reads = candidate.reads
+        self._incumbents = Incumbents(Path(candidate.revisions) if candidate.revisions else None)
         self._known: OrderedDict[str, Verdict | str] = OrderedDict()
 
     def judge(self, case: Case) -> Judgement:
@@ -134,7 +142,8 @@ class Judge:
         answer = self._answer(case.input)
         if isinstance(answer, str):
             return Judgement(skipped=answer)
-        change = compare(case.allow, case.codes, case.types, answer)
+        before = functools.partial(self._incumbents.obligations, case.digest, case.input.encode(), case.types)
+        change = compare(case.allow, case.codes, case.types, answer, before)
         if answer.kind and case.allow:
             return Judgement(kind="error", checks=tuple(reason.code for reason in answer.reasons))
         return Judgement() if change is None else Judgement(kind=change[0], checks=change[1])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,11 +12,13 @@ from gateway.policy import slices
 from gateway.policy.bundle import Bundle
 from gateway.policy.explain import explain
 from gateway.policy.files import Files
+from gateway.policy.incumbents import Incumbents
 from gateway.policy.input import encode
 from gateway.policy.obligations import kind
 from gateway.policy.pdp import Query
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.replay import replay
+from gateway.policy.revisions import Revisions
 from gateway.policy.samples import sample
 from gateway.policy.schema import Gateway
 from gateway.types import Decision
@@ -27,7 +30,7 @@ def record(decision: Decision, query: Query, seq: int = 0) -> tuple[Record, byte
     model = query.model.id.name if query.model is not None else ""
     made = Record(
         kind="call", shard="gw.0", seq=seq, tenant=query.principal.tenant, action="inference:infer", model=model,
-        allow=decision.allow, decision_id=decision.id, reasons=decision.codes,
+        allow=decision.allow, decision_id=decision.id, reasons=decision.codes, policy_sha=decision.digest,
         obligations=tuple(kind(obligation) for obligation in decision.obligations),
     )  # fmt: skip
     return made, decision.slice
@@ -91,6 +94,21 @@ def test_a_seeded_change_is_found_and_grouped(
 ) -> None:
     report = replay(recorded(shipped, queries), changed(shipped, old, new))
     assert sorted(group[:5] for group in report.groups()) == expected
+
+
+def test_values_of_obligations_are_compared_where_the_revision_is_kept(
+    shipped: Bundle, queries: list[Query], tmp_path: Path
+) -> None:
+    slower = changed(shipped, '"burst":100,"rps":50', '"burst":100,"rps":5')
+    records = list(recorded(shipped, queries))
+    revisions = Revisions(tmp_path, clock_us=lambda: 1)
+    assert replay(records, slower, Incumbents(revisions.folder).obligations).changed == []  # only types are known
+    revisions.save(shipped)
+    found = replay(records, slower, Incumbents(revisions.folder).obligations)
+    assert [group[:5] for group in found.groups()] == [("obligations", "rate_limit", "guest", "digits", 1)]
+    assert replay(records, shipped, Incumbents(revisions.folder).obligations).changed == []
+    (revisions.folder / shipped.digest / "data.json").write_text(slower.data)  # not what its name says
+    assert replay(records, slower, Incumbents(revisions.folder).obligations).changed == []
 
 
 def test_what_cannot_be_replayed_is_counted_by_cause_and_never_guessed(shipped: Bundle, queries: list[Query]) -> None:

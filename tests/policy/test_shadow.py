@@ -13,6 +13,7 @@ from gateway.policy.files import Files
 from gateway.policy.obligations import kind
 from gateway.policy.pdp import Query
 from gateway.policy.regorus import EmbeddedPoint
+from gateway.policy.revisions import Revisions
 from gateway.policy.schema import Gateway
 from gateway.policy.shadow import Case, Judgement, ShadowEngine
 from gateway.policy.shadow_report import MAX_GROUPS, ShadowReport, read_report
@@ -77,6 +78,27 @@ async def test_an_obligation_that_comes_is_a_change(
     candidate = Bundle.linted(Files(modules=dict(shipped.modules), data=msgspec.json.decode(limited)))
     (judged,) = engine_of(candidate).judge([case_of(await point.decide(make_query()))])
     assert judged == Judgement(kind="obligations", checks=("limit",))
+
+
+async def test_another_value_of_the_same_obligation_is_a_change_where_the_revision_is_kept(
+    shipped: Bundle, make_query: MakeQuery, tmp_path: Path
+) -> None:
+    kept = Revisions(tmp_path, clock_us=lambda: 1)
+    kept.save(shipped)
+    slower = changed(shipped, '"burst":100,"rps":50', '"burst":100,"rps":5')
+    query = make_query(tenant="guest", model="digits", shapes=((8, 64),))
+    decision = await EmbeddedPoint(shipped, gateway=Gateway()).decide(query)
+    assert decision.allow is True
+    case = msgspec.structs.replace(case_of(decision), digest=decision.digest)
+    unknown = msgspec.structs.replace(case, digest="0" * 64)
+    engines = [ShadowEngine(slower, revisions=kept.folder), ShadowEngine(shipped, revisions=kept.folder)]
+    try:
+        found = [engine.judge([case, unknown]) for engine in engines]
+    finally:
+        for engine in engines:
+            engine.close()
+    assert found[0] == [Judgement(kind="obligations", checks=("rate_limit",)), Judgement()]
+    assert found[1] == [Judgement(), Judgement()]
 
 
 async def test_what_the_candidate_reads_and_nobody_kept_is_not_guessed(

@@ -1,4 +1,4 @@
-"""A gate before a decision point: shut, it decides nothing, because what it would decide with is not to be trusted."""
+"""A decision point that decides nothing while it is not known that its policy is the one that it should be."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from gateway.types import Decision
 FOR_EVER_NS = 2**63 - 1
 
 
-class GatedPoint:
-    """Decides while the gate is open. ``open_until`` and ``shut`` are called beside the requests, on their loop.
+class ConfirmedPoint:
+    """Decides from a ``confirm`` until it is told to ``distrust``; both are called beside the requests, on their loop.
 
-    With ``max_age_s`` the gate closes by itself that long after the policy in force was last known to be the one that
-    it should be: a source that went away, or that holds something refused, must not be overlooked for ever.
+    With ``max_age_s`` a confirmation holds for that long and no longer: a source that went away, or that holds
+    something refused, must not be overlooked for ever.
     """
 
     def __init__(self, point: DecisionPoint, *, max_age_s: float = 0.0) -> None:
@@ -32,16 +32,16 @@ class GatedPoint:
         self._until_ns = min(at_ns + self._max_age_ns, FOR_EVER_NS)
         self._why = f"the policy in force was last confirmed more than {self._max_age_ns / 1e9:g} s ago"
 
-    def shut(self, why: str) -> None:
+    def distrust(self, why: str) -> None:
         """Decide nothing until the next ``confirm``."""
         self._until_ns, self._why = 0, why
 
-    def closed(self, now_ns: int) -> str:
+    def doubt(self, now_ns: int) -> str:
         """Why it decides nothing at ``now_ns``; "" while it does."""
         return self._why if now_ns >= self._until_ns else ""
 
     async def decide(self, query: Query) -> Decision:
-        """The point's decision. Raises: PolicyUnavailable while the gate is shut; what the point raises."""
+        """The point's decision. Raises: PolicyUnavailable while it is not confirmed; what the point raises."""
         if query.context.received_ns >= self._until_ns:
             raise PolicyUnavailable("the policy engine cannot be asked: what it decides with is not confirmed")
         return await self._point.decide(query)
