@@ -41,7 +41,6 @@ class Remote:
         self._canaries = LocalCanaries(config.policy.dir)
         self._error = "the OPA server was not asked yet"
         self._learned = ("", "")
-        self._unknowable = ""
 
     def open(self) -> None:
         """Raises: StartupError for an address that cannot be one, and for files that cannot be used."""

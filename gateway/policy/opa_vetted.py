@@ -49,7 +49,7 @@ class VettedPoint:
         self._canaries = canaries
         self._empty = cache
         self._params = params
-        self._vetted = ""
+        self._vetted: str | None = None
         self._vetting = asyncio.Lock()
         self._refused: dict[str, str] = {}
         self._key: Callable[[Query], Hashable] | None = None
@@ -89,11 +89,16 @@ class VettedPoint:
     def again(self) -> None:
         """Hold the revision in force against the canaries anew: others are stated now."""
         self.forget()
-        self._vetted, self._refused = "", {}
+        self._vetted, self._refused = None, {}
 
     async def probe(self) -> str:
-        """The revision that answers now, held against the canaries. Raises: PolicyUnavailable."""
+        """The revision that answers now, held against the canaries. Raises: PolicyUnavailable.
+
+        Bundles without a name for their revision cannot be told apart: they are held against the canaries each time.
+        """
         _, revision = await self._point.ask(encode(sample()), CANARY_S)
+        if any(not bundle.rpartition("@")[2] for bundle in revision.split(",")):
+            self.again()
         await self.vet(revision)
         return revision
 

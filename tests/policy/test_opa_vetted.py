@@ -80,6 +80,24 @@ async def test_a_revision_that_fails_its_canaries_decides_nothing(
     assert (await point.decide(make_query())).revision == "authz@r3"
 
 
+@pytest.mark.parametrize("name", ["", "authz@"])
+async def test_revisions_without_a_name_are_vetted_too_and_at_each_look(
+    server: Server, shipped: Bundle, make_query: MakeQuery, name: str
+) -> None:
+    server.revision, server.closed = name, True
+    point = vetted(server, parse(shipped.canaries), cache=DecisionCache())
+    with pytest.raises(PolicyUnavailable):
+        await point.decide(make_query())
+    server.closed = False
+    assert await point.probe() == name
+    assert (await point.decide(make_query())).allow is True
+    server.closed = True
+    with pytest.raises(PolicyUnavailable):
+        await point.probe()
+    with pytest.raises(PolicyUnavailable):
+        await point.decide(make_query())
+
+
 async def test_without_knowing_what_it_reads_nothing_is_kept(
     server: Server, shipped: Bundle, make_query: MakeQuery
 ) -> None:
