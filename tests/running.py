@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -60,12 +61,17 @@ class Running:
             time.sleep(0.25)  # the workers look at the file at most every 200 ms
         return self._keys[id, tenant]
 
-    def child(self, title: str) -> psutil.Process:
-        """The child process whose title is ``title``."""
-        for child in psutil.Process(self.process.pid).children():
-            if " ".join(child.cmdline()).strip() == title:
-                return child
-        raise AssertionError(f"no process is called {title!r}:\n{self.said()}")
+    def child(self, title: str, *, within_s: float = 0.0) -> psutil.Process:
+        """The child process whose title is ``title``; one that is being started may take ``within_s``."""
+        end = time.monotonic() + within_s
+        while True:
+            for child in psutil.Process(self.process.pid).children():
+                with contextlib.suppress(psutil.Error):  # it may end while we look
+                    if " ".join(child.cmdline()).strip() == title:
+                        return child
+            if time.monotonic() >= end:
+                raise AssertionError(f"no process is called {title!r}:\n{self.said()}")
+            time.sleep(0.05)
 
     def said(self) -> str:
         """Everything logged so far."""
