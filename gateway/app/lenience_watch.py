@@ -98,12 +98,12 @@ class LenienceWatch:
             if self._signers is not None:
                 grants, found = read_grants(self._folder, read_signers(self._signers))
                 refused = dict(found)
-        except PolicyInvalid as error:
-            refused = {str(self._signers): str(error)}
+        except PolicyInvalid as error:  # the workers keep to the last good signers, so nothing ended
+            grants, refused = tuple(self._written.begun.values()), {str(self._signers): str(error)}
         try:
             entries = read_entries(self._exceptions) if self._exceptions is not None else ()
         except PolicyInvalid:
-            return grants, refused, entries  # the workers keep to the last good ones, and say so
+            return grants, refused, entries  # the workers keep to these too, and say so
         return grants, refused, entries
 
     async def _event(self, state: str, grant: Grant) -> None:
