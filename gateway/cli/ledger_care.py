@@ -163,8 +163,9 @@ def rotate_payload_key(reason: Reason, data: Data = DEFAULT, as_json: Json = Fal
         must_hold_ledger(data)
         root, keys = data / PREDICTIONS, FileKeys(data / "keys" / "payload")
         old = keys.generations()
-        note(data, "key", reason=reason, fields={"payload_key": keys.current() + 1, "destroys": len(old)})
-        keys.rotate(keys.current() + 1)
+        fresh = max(old, default=0) + 1
+        note(data, "key", reason=reason, fields={"payload_key": fresh, "destroys": len(old)})
+        keys.rotate(fresh)
         for base in (root, data / GOVERNANCE):
             given = {
                 shard: Order(id=orders.new_id(), kind="rewrap", actor=getpass.getuser(), reason=reason)

@@ -17,17 +17,23 @@ from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.ledger import Encode
 
 KIND = "anchor"
+_MARKS = (b'"kind":"anchor"', b'"kind":"seal"')
+
+
+def head_line(shard: str, size: int, root: bytes) -> str:
+    """One head as it stands in ``heads``."""
+    return f"{shard} {size} {base64.b64encode(root).decode()}"
 
 
 def anchor(heads: Mapping[str, Checkpoint], *, boot: str, t_us: int) -> Encode:
     """The anchor of ``heads`` (by shard), ready for the governance ledger."""
-    lines = [f"{shard} {head.size} {base64.b64encode(head.root).decode()}" for shard, head in sorted(heads.items())]
+    lines = [head_line(shard, head.size, head.root) for shard, head in sorted(heads.items())]
     return events.event(KIND, boot=boot, t_us=t_us, fields={"heads": lines})
 
 
 def read(leaf: bytes) -> tuple[int, dict[str, tuple[int, bytes]]] | None:
-    """Time and ``shard -> (size, root)`` of an anchor; None for any other leaf."""
-    if b'"kind":"anchor"' not in leaf[:40]:
+    """Time and ``shard -> (size, root)`` of an anchor, or of the seal of a segment; None for any other leaf."""
+    if not any(mark in leaf[:40] for mark in _MARKS):
         return None
     try:
         event = events.decode(leaf)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from gateway.ledger import events, notices
-from gateway.ledger.anchor import anchor
+from gateway.ledger.anchor import anchor, head_line
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.logkeys import LogKeys
 from gateway.ledger.notary import ORIGIN, Notary
@@ -139,11 +139,9 @@ class Keeper:
         """A segment that will not grow any more is an event with the head that it ends with."""
         for seal in await asyncio.to_thread(self._seals.fresh):
             fields: dict[str, events.Value] = {
-                "shard": seal.shard,
+                "heads": [head_line(seal.shard, seal.size, seal.root)],
                 "file": seal.file,
                 "first": seal.first,
-                "size": seal.size,
-                "root": seal.root.hex(),
             }
             await self.event("seal", fields=fields)
             await asyncio.to_thread(self._seals.written, seal)

@@ -10,12 +10,18 @@ from gateway.ledger import files
 from gateway.ledger.errors import KeyMissing
 from gateway.ledger.subject_keys import SubjectKeys
 
+_INDEX = "index.key"
+
 
 class KeySource(Protocol):
     """Where key-encryption secrets come from: files here, a KMS elsewhere."""
 
+    def prepare(self) -> None:
+        """Make the first secrets, where nothing was kept yet; those that are there stay."""
+        ...
+
     def current(self) -> int:
-        """The generation that new payloads use."""
+        """The generation that new payloads use. Raises: KeyMissing when there is none."""
         ...
 
     def secret(self, generation: int) -> bytes:
@@ -23,7 +29,7 @@ class KeySource(Protocol):
         ...
 
     def index_secret(self) -> bytes:
-        """32 secret bytes for the subject index; the same for ever."""
+        """32 secret bytes for the subject index; the same for ever. Raises: KeyMissing."""
         ...
 
     def subjects(self, shard: str) -> SubjectKeys:
@@ -41,21 +47,25 @@ class FileKeys:
         """Generations whose secret still exists, oldest first."""
         return sorted(int(path.stem[4:]) for path in self.directory.glob("kek-*.key"))
 
+    def prepare(self) -> None:
+        if not self.generations():
+            self.rotate(1)
+        self._write(self.directory / _INDEX)
+
     def current(self) -> int:
         found = self.generations()
         if not found:
-            self.rotate(1)
-            return 1
+            raise KeyMissing(
+                f"{self.directory} holds no payload key, but there are records: restore it, or give up what was kept "
+                "and make a new one with 'gateway ledger rotate-payload-key'"
+            )
         return found[-1]
 
     def secret(self, generation: int) -> bytes:
         return self._read(self._path(generation))
 
     def index_secret(self) -> bytes:
-        path = self.directory / "index.key"
-        if not path.exists():
-            self._write(path)
-        return self._read(path)
+        return self._read(self.directory / _INDEX)
 
     def subjects(self, shard: str) -> SubjectKeys:
         return SubjectKeys(self.directory / "subjects" / f"{shard}.db")
@@ -75,7 +85,9 @@ class FileKeys:
         try:
             secret = bytes.fromhex(path.read_text("ascii").strip())
         except FileNotFoundError:
-            raise KeyMissing(f"{path} is missing: the payloads under this key cannot be read") from None
+            raise KeyMissing(
+                f"{path} is missing: restore it; what was kept under this key cannot be read or found"
+            ) from None
         except (ValueError, OSError) as error:
             raise KeyMissing(f"{path} cannot be read as a key ({error}): restore it") from error
         if len(secret) != 32:
@@ -83,5 +95,6 @@ class FileKeys:
         return secret
 
     def _write(self, path: Path) -> None:
+        """Unless it is there."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         files.create(path, os.urandom(32).hex().encode() + b"\n")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.ledger import events, files, merkle, sealing, segment
+from gateway.ledger import files, merkle, sealing, segment
 from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.hashes import ShardHashes
 from gateway.ledger.reader import ShardReader, shards
@@ -24,17 +24,6 @@ class Seal(NamedTuple):
     first: int
     size: int
     root: bytes
-
-
-def read(leaf: bytes) -> tuple[str, int, bytes] | None:
-    """Shard, size and root of a ``seal`` event; None for any other leaf."""
-    if b'"kind":"seal"' not in leaf[:40]:
-        return None
-    try:
-        fields = events.decode(leaf).fields
-        return str(fields["shard"]), int(str(fields["size"])), bytes.fromhex(str(fields["root"]))
-    except (msgspec.MsgspecError, KeyError, ValueError):
-        return None
 
 
 class Seals:

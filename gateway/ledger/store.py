@@ -16,7 +16,7 @@ from gateway.ledger.errors import LedgerCorrupt, LedgerError, LedgerRolledBack, 
 from gateway.ledger.ledger import Payload
 from gateway.ledger.lock import Lock
 from gateway.ledger.mounts import network_filesystem
-from gateway.ledger.reader import ShardReader
+from gateway.ledger.reader import ShardReader, shards
 from gateway.ledger.resume import load_tree
 from gateway.ledger.segment import Segment, unwritable
 from gateway.ledger.tree import WIDTH, Tree
@@ -74,8 +74,10 @@ class Store:
         try:
             if kind := network_filesystem(self.directory):
                 raise LedgerUnwritable(f"{self.directory} is on {kind}: the ledger needs a local disk")
-            self._vault.ready()
+            if not shards(self.directory.parent):  # later a key that is gone must come back
+                self._vault.keys.prepare()
             self._load()
+            self._vault.ready()
         except (sqlite3.OperationalError, OSError) as error:
             self.close()
             raise unwritable(error, self.directory) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from gateway.ledger import anchor, heads, note, seals
+from gateway.ledger import anchor, heads, note
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.export import leaves, utc
@@ -49,10 +49,9 @@ class Vouched:
             for leaf in leaves(governance, shard) if shard in shards(governance) else ():
                 if (found := anchor.read(leaf)) is not None:
                     for name, (size, root) in found[1].items():
-                        newest[name] = Head(size, root, f"an anchor in {shard!r}", t_us=found[0])
-                        self.heads[name].append(newest[name])
-                elif (sealed := seals.read(leaf)) is not None:
-                    self.heads[sealed[0]].append(Head(*sealed[1:], f"a seal in {shard!r}"))
+                        head = Head(size, root, f"an anchor in {shard!r}", t_us=found[0])
+                        self.heads[name].append(head)
+                        newest[name] = max(newest.get(name, head), head, key=lambda each: each.size)
         except LedgerError:  # the governance ledger is verified itself, and named then
             pass
         for name, head in newest.items():

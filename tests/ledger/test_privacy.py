@@ -183,6 +183,22 @@ async def test_an_erased_subject_is_unreadable_in_old_copies_of_the_records_at_o
     assert payloads(root)[7] == b"planted-alice"
 
 
+@pytest.mark.parametrize("lost", ["kek-000001.key", "index.key"])
+async def test_a_shard_whose_payload_keys_are_lost_is_not_opened(root: Path, open_shard: Open, lost: str) -> None:
+    ledger = await open_shard()
+    await keep(ledger, 1, "alice")
+    await ledger.close()
+    path = root.parent / "keys" / "payload" / lost
+    secret = path.read_bytes()
+    path.unlink()
+    for shard in ("gw.0", "gw.1"):
+        with pytest.raises(KeyMissing, match="restore it"):
+            await open_shard(shard)
+    assert not path.exists()
+    path.write_bytes(secret)
+    await open_shard()
+
+
 async def test_salts_of_one_record_are_erased_out_of_their_block(root: Path, open_shard: Open) -> None:
     ledger = await open_shard()
     salts = {seq: bytes([seq]) * 64 for seq in range(1, 9)}

@@ -122,14 +122,21 @@ async def noted(root: Path, open_shard: Open) -> Path:
 
 def seals(data: Path) -> list[events.Event]:
     found = [events.decode(leaf) for leaf in leaves(data / "governance", "gov") if b'"kind":"seal"' in leaf[:40]]
-    assert all(event.fields["shard"] == "gw.0" for event in found)
+    assert all(str(sealed_head(event)[0]) == "gw.0" for event in found)
     return found
+
+
+def sealed_head(event: events.Event) -> tuple[str, int]:
+    lines = event.fields["heads"]
+    assert isinstance(lines, tuple)
+    shard, size, _ = lines[0].split(" ")
+    return shard, int(size)
 
 
 async def test_each_seal_is_one_event_with_the_head(noted: Path) -> None:
     paths = segment.files(noted / "ledger" / "gw.0")
     assert [event.fields["file"] for event in seals(noted)] == [path.name for path in paths[:-1]]
-    assert [event.fields["size"] for event in seals(noted)] == [segment.first_seq(path) for path in paths[1:]]
+    assert [sealed_head(event)[1] for event in seals(noted)] == [segment.first_seq(path) for path in paths[1:]]
     assert verify_data(noted).findings == []
     assert standalone(noted)[0] == 0
     again = Keeper(noted, clock_us=clock_us, anchor_s=0)

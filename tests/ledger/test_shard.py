@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -243,6 +244,7 @@ async def test_the_tail_of_a_wal_that_a_power_loss_tore_is_dropped_whole(root: P
     for cut in range(0, len(wal), 41_000):
         copy = tmp_path / f"cut-{cut}" / "ledger"
         (copy / "gw.0").mkdir(parents=True)
+        shutil.copytree(root.parent / "keys", copy.parent / "keys")
         (copy / "gw.0" / "000000000000.db").write_bytes(live["000000000000.db"])
         (copy / "gw.0" / "000000000000.db-wal").write_bytes(wal[:cut])
         again = await ShardLedger.open(copy, "gw.0", boot={}, clock_us=clock_us, beat_s=3600)

@@ -34,3 +34,11 @@ async def test_records_appended_just_before_closing_are_durable(open_shard: Open
     await ledger.close()
 
     assert [(await receipt).seq for receipt in waiting] == [1, 2, 3, 4, 5]
+
+
+async def test_a_lone_record_waits_for_one_commit(open_shard: Open) -> None:
+    ledger = await open_shard()
+    for _ in range(20):
+        before = ledger.commits
+        await ledger.append(a_call(boot=ledger.boot))
+        assert ledger.commits == before + 1

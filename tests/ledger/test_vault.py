@@ -16,14 +16,20 @@ from gateway.ledger.vault import Vault
 
 @pytest.fixture
 def keys(tmp_path: Path) -> FileKeys:
-    return FileKeys(tmp_path / "keys")
+    return made(tmp_path / "keys")
+
+
+def made(directory: Path) -> FileKeys:
+    keys = FileKeys(directory)
+    keys.prepare()
+    return keys
 
 
 @given(st.binary(max_size=200), st.binary(max_size=500), st.text(max_size=10))
 def test_what_is_sealed_opens_again(
     tmp_path_factory: pytest.TempPathFactory, salts: bytes, body: bytes, tenant: str
 ) -> None:
-    vault = Vault(FileKeys(tmp_path_factory.mktemp("k")))
+    vault = Vault(made(tmp_path_factory.mktemp("k")))
     for subject in ("", "s"):
         sealed = vault.seal(Payload(salts=salts, body=body, tenant=tenant, subject=subject), "gw.0/7")
         assert vault.open(sealed, "gw.0/7", tenant) == (salts, body)
@@ -53,7 +59,7 @@ def salts_of(count: int) -> dict[int, bytes]:
 
 @given(st.integers(1, 300), st.text(max_size=10))
 def test_a_block_of_salts_opens_again(tmp_path_factory: pytest.TempPathFactory, count: int, tenant: str) -> None:
-    vault, salts = Vault(FileKeys(tmp_path_factory.mktemp("k"))), salts_of(count % 256)
+    vault, salts = Vault(made(tmp_path_factory.mktemp("k"))), salts_of(count % 256)
     salts = salts or {0: b""}
     block = vault.seal_block(salts, "gw.0", tenant, None)
     assert vault.open_block(block, "gw.0", tenant) == salts
@@ -153,7 +159,7 @@ def test_rotation_keeps_what_was_rewrapped_and_destruction_loses_the_rest(keys: 
 def test_subjects_are_found_by_tenant_and_key_only(keys: FileKeys, tmp_path: Path) -> None:
     vault = Vault(keys)
     assert vault.subject("acme", "s-1") == Vault(keys).subject("acme", "s-1") != vault.subject("other", "s-1")
-    assert vault.subject("acme", "s-1") != Vault(FileKeys(tmp_path / "elsewhere")).subject("acme", "s-1")
+    assert vault.subject("acme", "s-1") != Vault(made(tmp_path / "elsewhere")).subject("acme", "s-1")
 
 
 def test_key_files_are_private_and_a_damaged_one_is_named(keys: FileKeys) -> None:
@@ -169,8 +175,15 @@ def test_key_files_are_private_and_a_damaged_one_is_named(keys: FileKeys) -> Non
         Vault(keys).ready()
 
 
-def test_workers_that_start_together_agree_on_the_first_key(keys: FileKeys) -> None:
-    assert keys.current() == 1
-    secret = keys.secret(1)
-    keys.rotate(1)
-    assert keys.secret(1) == secret
+def test_workers_that_start_together_agree_on_the_first_keys(keys: FileKeys) -> None:
+    secrets = (keys.secret(1), keys.index_secret())
+    keys.prepare()
+    assert (keys.current(), keys.secret(1), keys.index_secret()) == (1, *secrets)
+
+
+@pytest.mark.parametrize("lost", ["kek-000001.key", "index.key"])
+def test_a_lost_key_is_refused_not_replaced(keys: FileKeys, lost: str) -> None:
+    (keys.directory / lost).unlink()
+    with pytest.raises(KeyMissing, match="restore it"):
+        Vault(keys).ready()
+    assert not (keys.directory / lost).exists()

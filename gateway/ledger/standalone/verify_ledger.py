@@ -135,7 +135,9 @@ def open_head(data: bytes, keys: list[Key], source: str) -> tuple[str, Head]:
     origin, digits, root = text.split("\n")[:3]
     size, believed = int(digits), False
     for line in signatures.strip("\n").split("\n"):
-        _, name, encoded = line.split(" ")
+        dash, name, encoded = line.split(" ")
+        if dash != "—":
+            raise ValueError(f"{source}: a signature line does not begin with a dash")
         raw = base64.b64decode(encoded, validate=True)
         for known, key_id, kind, public, first, last in keys:
             if (known, key_id, known, kind) != (name, raw[:4], origin, 1) or not first <= size <= last:
@@ -199,10 +201,7 @@ class Shard:
             raise ValueError(f"place {seq} holds record {record['shard']}/{record['seq']}")
         if record["kind"] == "boot" and (fields["size"], fields["root"]) != (seq, self.tree.root().hex()):
             raise ValueError(f"the records before {seq} are not those that this boot saw")
-        if record["kind"] == "seal":
-            head = Head(fields["size"], bytes.fromhex(fields["root"]), f"a seal in {self.folder.name}")
-            self.anchors.setdefault(fields["shard"], []).append(head)
-        if record["kind"] == "anchor":
+        if record["kind"] in ("anchor", "seal"):
             for shard, size, root in (line.split(" ") for line in fields["heads"]):
                 head = Head(int(size), base64.b64decode(root), f"an anchor in {self.folder.name}")
                 self.anchors.setdefault(shard, []).append(head)
