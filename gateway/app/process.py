@@ -28,12 +28,14 @@ class Process:
         self.name = f"{role} {index}" if role == "worker" else role
         self._brief = Brief(role=role, index=index, workers=workers, port=port, config=config)
         self._process: asyncio.subprocess.Process | None = None
+        self._ready = False
 
     async def start(self) -> int:
         """Start the process and wait until it is ready; returns the port it serves.
 
         Raises: StartupError with the process's own words.
         """
+        self._ready = False
         read_fd, write_fd = os.pipe()
         try:
             self._process = await asyncio.create_subprocess_exec(
@@ -56,6 +58,7 @@ class Process:
         if status.error:
             await self._process.wait()
             raise StartupError(status.error)
+        self._ready = True
         return status.ready_port
 
     async def keep(self) -> None:
@@ -65,6 +68,7 @@ class Process:
         while self._process is not None:
             since = loop.time()
             code = await self._process.wait()
+            self._ready = False
             if loop.time() - since > _HEALTHY_AFTER_S:
                 delay = _FIRST_DELAY_S
             _log.error("the %s ended (%s); restarting in %.1f s", self.name, _ending(code), delay)
@@ -90,6 +94,11 @@ class Process:
             _log.error("the %s did not end within %.0f s and is killed", self.name, grace_s)
             self.signal(signal.SIGKILL)
             await process.wait()
+
+    def reload(self) -> None:
+        """Have the process read its files again; one that still starts reads them anyway, and would die of SIGHUP."""
+        if self._ready:
+            self.signal(signal.SIGHUP)
 
     def signal(self, number: signal.Signals) -> None:
         """Send ``number`` if the process lives."""

@@ -112,7 +112,7 @@ class Supervisor:
 
     def _reload(self) -> None:
         for process in [*self._workers, self._observer]:
-            process.signal(signal.SIGHUP)
+            process.reload()
 
 
 async def _start_all(processes: list[Process]) -> None:

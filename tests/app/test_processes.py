@@ -85,6 +85,29 @@ def test_a_signal_drains_and_the_exit_status_is_zero(tmp_path: Path, number: sig
     assert "shutdown" in shown.stdout
 
 
+def test_a_reload_while_a_worker_starts_does_not_end_it(gateway: Running) -> None:
+    key = gateway.key("screening-app", "clinic")
+    first = gateway.child("gateway: worker 0")
+    first.kill()
+    psutil.wait_procs([first], timeout=PATIENCE_S)
+    for _ in range(40):  # until it is back, and a while longer
+        gateway.process.send_signal(signal.SIGHUP)
+        time.sleep(0.05)
+    assert eventually(lambda: _answers(gateway, key))
+    assert gateway.stop() == 0
+    assert gateway.said().count("the worker 0 ended") == 1, gateway.said()
+
+
+def test_a_second_signal_hurries_the_drain(tmp_path: Path) -> None:
+    running = start(tmp_path / "data", "--server-drain-delay-s", "600")
+    running.process.send_signal(signal.SIGTERM)
+    assert eventually(lambda: "a second signal hurries" in running.said())
+    time.sleep(0.3)  # for the workers to hear of the first
+    assert running.process.poll() is None
+    assert running.stop() == 0
+    assert command("ledger", "verify", "--data", str(running.data)).returncode == 0
+
+
 def test_children_leave_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     running = start(tmp_path / "data")
     children = psutil.Process(running.process.pid).children()
