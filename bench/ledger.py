@@ -109,7 +109,7 @@ def main() -> None:
     table = Table("in flight", "payload", "records/s", "CPU us/record", "p50 ms", "p99 ms", "records/commit")
     root = Path(tempfile.mkdtemp(dir=options.directory)) / "ledger"
     try:
-        for inflight, payload in ((1, False), (16, False), (64, False), (256, False), (1024, False), (256, True)):
+        for inflight, payload in [(n, payload) for payload in (False, True) for n in (1, 16, 64, 256, 1024)]:
             count = min(options.records, 400 * inflight) if inflight < 64 else options.records
             got = asyncio.run(load(root, count, inflight, payload=payload))
             cells = [f"{got['rate']:,.0f}", f"{got['cpu']:.1f}", f"{got['p50']:.2f}", f"{got['p99']:.2f}"]

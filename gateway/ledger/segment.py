@@ -204,8 +204,9 @@ class Segment:
     ) -> None:
         """Delete payloads and blocks, write others in their place, and truncate the log, so that old bytes leave it.
 
-        Raises: sqlite3.Error.
+        Raises: sqlite3.Error; where a reader holds the log it is found out before anything is deleted.
         """
+        self._truncate()
         with self._transaction() as db:
             db.executemany("DELETE FROM payload WHERE seq = ?", ((seq,) for seq in gone))
             db.executemany(
@@ -213,8 +214,7 @@ class Segment:
             )
             db.executemany("DELETE FROM salts WHERE first = ?", ((first,) for first in blocks_gone))
             db.executemany(_INSERT_SALTS, blocks)
-        if not self.checkpoint(truncate=True):
-            raise sqlite3.OperationalError("a reader holds the log, erased bytes are still in it")
+        self._truncate()
 
     @property
     def pruned(self) -> bool:
@@ -244,6 +244,10 @@ class Segment:
         mode = "TRUNCATE" if truncate else "PASSIVE"
         busy, frames, moved = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         return not busy and frames == moved
+
+    def _truncate(self) -> None:
+        if not self.checkpoint(truncate=True):
+            raise sqlite3.OperationalError("a reader holds the log, and what is erased would stay in it")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

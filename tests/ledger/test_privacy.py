@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,22 @@ async def test_single_records_can_be_erased_while_others_are_appended(root: Path
     assert {3, 4, 5}.isdisjoint(payloads(root))
     assert len(payloads(root)) == 297
     assert verify_data(root.parent).ok
+
+
+async def test_an_erasure_that_a_reader_holds_up_deletes_nothing_and_can_be_repeated(
+    root: Path, open_shard: Open
+) -> None:
+    ledger = await open_shard()
+    await keep(ledger, 3, "alice")
+    db = sqlite3.connect(f"{segment.files(root / 'gw.0')[0].absolute().as_uri()}?mode=ro", uri=True)
+    db.execute("BEGIN")
+    db.execute("SELECT count(*) FROM leaf").fetchone()
+    await keep(ledger, 3, "bob")
+    with pytest.raises(sqlite3.OperationalError, match="a reader holds the log"):
+        await ledger.perform(order("erase", seqs=(2,)))
+    assert len(payloads(root)) == 6
+    db.close()
+    assert (await ledger.perform(order("erase", seqs=(2,)))).records == (2,)
 
 
 async def test_an_order_left_while_nothing_ran_is_carried_out_at_the_next_start(root: Path, open_shard: Open) -> None:

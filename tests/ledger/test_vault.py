@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.ledger.errors import KeyMissing, LedgerCorrupt
 from gateway.ledger.ledger import Payload
 from gateway.ledger.payload_keys import FileKeys
+from gateway.ledger.sealed import Sealed
 from gateway.ledger.vault import Vault
 
 
@@ -75,6 +76,18 @@ def test_a_block_opens_nowhere_else(keys: FileKeys) -> None:
             vault.open_block(item, shard, tenant)
     with pytest.raises(LedgerCorrupt, match="does not open"):
         vault.open_block(shifted, "gw.0", "acme")
+
+
+def test_a_record_of_a_block_opens_in_its_place_only(keys: FileKeys) -> None:
+    vault, salts = Vault(keys), salts_of(3)
+    block = vault.seal_block(salts, "gw.0", "acme", None)
+    row = Sealed(block.kek, block.dek, None, None, block.body, (block.first, block.distances))
+    for seq in (*salts, *salts):
+        assert vault.open(row, f"gw.0/{seq}", "acme") == (salts[seq], b"")
+    flipped = row._replace(body=bytes([row.body[0] ^ 1]) + row.body[1:])
+    for item, place, tenant in ((row, "gw.1/7", "acme"), (row, "gw.0/7", "other"), (flipped, "gw.0/7", "acme")):
+        with pytest.raises(LedgerCorrupt, match="does not open"):
+            vault.open(item, place, tenant)
 
 
 def test_a_block_moves_to_the_next_generation(keys: FileKeys) -> None:
