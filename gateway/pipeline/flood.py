@@ -41,7 +41,7 @@ class Flood:
         self._count(reason, peer)
         return True
 
-    def counts_all(self, reason: str, peer: str) -> bool:
+    def overflows(self, reason: str, peer: str) -> bool:
         """Count a call that is to end with ``reason``, if this second's records are used up; False counts nothing."""
         if self._left or self._clock_ns() // _SECOND_NS != self._second:
             return False

@@ -65,7 +65,7 @@ class Recorder:
     def shed(self, peer: str) -> bool:
         """Count a call from ``peer`` that is turned away before anything was done for it; False if it is one of the
         first of this second, which are to be recorded like any other."""
-        if not self._flood.counts_all(Overloaded.reason, peer):
+        if not self._flood.overflows(Overloaded.reason, peer):
             return False
         self._tally.started += 1
         self._tally.shed += 1

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import tritonclient.grpc as triton
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from running import ROOT, start
 from tritonclient.utils import np_to_triton_dtype
 
@@ -28,6 +31,9 @@ MODELS = {
     "voice-half": "silero_vad/data/silero_vad_half.onnx",
     "voice-sequence": "silero_vad/data/silero_vad_16k_sequence.onnx",
 }
+
+HALVED = {"ocr-turn-fp16": "ocr-turn", "ocr-read-fp16": "ocr-read"}
+"""Models that are made of others: their weights, inputs and outputs as FP16, by onnxruntime's own converter."""
 
 Predict = Callable[[str, dict[str, np.ndarray]], dict[str, np.ndarray]]
 
@@ -70,6 +76,12 @@ def repository(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         target = root / name / "1" / "model.onnx"
         target.parent.mkdir(parents=True)
         target.write_bytes((wheels / path).read_bytes())
+    for name, whole in HALVED.items():
+        target = root / name / "1" / "model.onnx"
+        target.parent.mkdir(parents=True)
+        with warnings.catch_warnings(action="ignore"):  # weights that FP16 cannot hold exactly
+            half = convert_float_to_float16(onnx.load(root / whole / "1" / "model.onnx"))
+        onnx.save(half, target)
     return root
 
 

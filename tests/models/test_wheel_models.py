@@ -23,7 +23,7 @@ def test_every_model_loaded(gateway: triton.InferenceServerClient) -> None:
     assert {row["name"]: (row["state"], row.get("reason", "")) for row in index} == {
         row["name"]: ("READY", "") for row in index
     }
-    assert len(index) == 7
+    assert len(index) == 9
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])
@@ -59,6 +59,17 @@ def test_state_passed_back_and_forth_with_a_scalar_beside_it(served, direct, mod
         expected = direct(model, {"input": sound, "state": expected_state} | scalar)
         same(got, expected)
         state, expected_state = got["stateN"], expected["stateN"]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("model", ["ocr-turn", "ocr-read"])
+def test_half_precision_in_and_out(served, direct, model: str, rows: int) -> None:  # type: ignore[no-untyped-def]
+    image = np.random.default_rng(7).random((rows, 3, 48, 192), np.float32)
+    got = served(f"{model}-fp16", {"x": image.astype(np.float16)})
+    assert {array.dtype for array in got.values()} == {np.dtype(np.float16)}
+    same(got, direct(f"{model}-fp16", {"x": image.astype(np.float16)}))
+    for half, whole in zip(got.values(), direct(model, {"x": image}).values(), strict=True):
+        assert np.abs(half.astype(np.float32) - whole).max() < 0.05  # and it is the model that it was made of
 
 
 def test_a_scalar_written_as_one_element(served, direct) -> None:  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto as T
 from onnx import helper
@@ -125,6 +126,24 @@ def test_a_model_that_refuses_made_up_inputs_still_loads_but_is_not_trusted(load
 def test_instances_and_queue_come_from_the_configuration(load: Load) -> None:
     servable = load(identity(), ModelSettings(instance_groups=(InstanceGroup(count=3), InstanceGroup())))
     assert servable._batcher._limits.instances == 4
+
+
+async def test_providers_and_session_options_reach_onnxruntime(load: Load) -> None:
+    other = next(name for name in ort.get_available_providers() if name != "CPUExecutionProvider")
+    asked = {"intra_op_thread_count": "3", "inter_op_thread_count": "2", "execution_mode": "1", "enable_mem_arena": "0"}
+    settings = ModelSettings(parameters=asked | {"enable_mem_pattern": "0"}, graph_level=2, accelerators=(other,))
+    for servable in (load(scale(2), settings), load(scale(2), providers=(other,))):
+        assert servable._model._session.get_providers() == [other, "CPUExecutionProvider"]
+        x = np.ones((1, 4), np.float32)
+        inputs = servable.signature.validate([Tensor(name="x", datatype="FP32", shape=(1, 4), data=x.tobytes())])
+        assert np.frombuffer((await servable.infer(inputs)).outputs[0].data, np.float32).tolist() == [2.0] * 4
+    options = load(scale(2), settings)._model._session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 2)
+    assert options.execution_mode == ort.ExecutionMode.ORT_PARALLEL
+    assert not options.enable_cpu_mem_arena
+    assert not options.enable_mem_pattern
+    assert options.graph_optimization_level == ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
 async def test_a_run_that_fails_names_the_model_and_not_the_inputs(load: Load) -> None:
