@@ -5,6 +5,7 @@
     │   ├── Unauthenticated         no credential, or one we do not believe
     │   ├── InvalidInput            arguments or tensors that do not fit
     │   ├── ModelNotFound           no such model or version
+    │   │   └── ModelUnserved       there is one, of a kind that we do not serve
     │   ├── NotFound                no such region, service, ...
     │   ├── AlreadyExists
     │   ├── FailedPrecondition      right call, wrong state
@@ -106,6 +107,13 @@ class ModelNotFound(CallerError):
 
     code = Code.NOT_FOUND
     reason = "model_not_found"
+
+
+class ModelUnserved(ModelNotFound):
+    """The model is there, but its configuration asks for what we do not serve. The text names that."""
+
+    code = Code.UNIMPLEMENTED
+    reason = "model_unserved"
 
 
 class NotFound(CallerError):

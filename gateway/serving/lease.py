@@ -14,7 +14,8 @@ class Slot:
     """One version and its life. Mutable; owned by the manager, touched only on the event loop.
 
     ``leases`` counts the calls that hold the servable. ``reserved_bytes`` is its share of the memory budget,
-    ``starved`` that its load failed for want of it. ``departures`` counts how often it began to unload.
+    ``starved`` that its load failed for want of it, ``unserved`` that it is of a kind which is not served here.
+    ``departures`` counts how often it began to unload.
     """
 
     __slots__ = (
@@ -29,6 +30,7 @@ class Slot:
         "servable",
         "starved",
         "state",
+        "unserved",
     )
 
     def __init__(self, loader: Loader) -> None:
@@ -42,6 +44,7 @@ class Slot:
         self.departures = 0
         self.reserved_bytes = 0
         self.starved = False
+        self.unserved = False
         self._idle: asyncio.Event | None = None
 
     def loaded(self) -> Servable:

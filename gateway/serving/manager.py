@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from gateway.serving.lease import Lease, Slot
 from gateway.serving.roster import ModelStatus as ModelStatus
 from gateway.serving.roster import Roster
-from gateway.serving.servable import ModelUnloadable, Servable, Signature, Source
+from gateway.serving.servable import ModelUnloadable, ModelUnservable, Servable, Signature, Source
 from gateway.serving.statistics import ModelStatistics
 from gateway.serving.version_policy import State, Verb, VersionPolicy, availability_preserving
 from gateway.types import ModelFacts, ModelRef, Permit, ServableId
@@ -198,6 +198,7 @@ class Manager:
             slot.servable = await loop.run_in_executor(self._executor, slot.loader.load)
         except Exception as error:  # noqa: BLE001  whatever a loader raises is the reason of its version alone
             slot.reserved_bytes = 0
+            slot.unserved = isinstance(error, ModelUnservable)
             expected = isinstance(error, ModelUnloadable)
             self._move(slot, State.UNAVAILABLE, str(error) if expected else f"{type(error).__name__}: {error}")
         else:

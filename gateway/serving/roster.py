@@ -57,7 +57,8 @@ class Roster:
             raise refusal(ref, None, {})
         if ref.version.isdecimal() and ref.version != str(int(ref.version)):
             return self.resolve(ModelRef(ref.name, str(int(ref.version))))
-        raise refusal(ref, [id_.version for id_ in model.slots], model.labels)
+        unserved = next((slot.reason for slot in model.slots.values() if slot.unserved), "")
+        raise refusal(ref, [id_.version for id_ in model.slots], model.labels, unserved)
 
     def ready(self, ref: ModelRef) -> bool:
         """Whether ``ref`` can be served now."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from gateway.errors import GatewayError, InvalidInput, ModelNotFound, ModelUnavailable
+from gateway.errors import GatewayError, InvalidInput, ModelNotFound, ModelUnavailable, ModelUnserved
 from gateway.types import ModelFacts, ModelRef
 
 LABEL = re.compile(r"[A-Za-z0-9_]*[A-Za-z_][A-Za-z0-9_]*")
@@ -33,10 +33,12 @@ def table(ready: Iterable[ModelFacts], labels: Labels) -> dict[ModelRef, ModelFa
     return found
 
 
-def refusal(ref: ModelRef, versions: Iterable[str] | None, labels: Labels) -> GatewayError:
+def refusal(ref: ModelRef, versions: Iterable[str] | None, labels: Labels, unserved: str = "") -> GatewayError:
     """Why ``ref`` is not in the table. ``versions`` are all that are known of the model, ready or not;
-    None when the model is unknown."""
+    None when the model is unknown. ``unserved`` says why no model of its kind is served here."""
     unknown = f"Request for unknown model: '{ref.name}'"
+    if unserved:
+        return ModelUnserved(f"model '{ref.name}' cannot be served: {unserved}")
     if ref.version and not ref.version.isdecimal() and ref.version not in labels:
         return InvalidInput(f"version '{ref.version}' of model '{ref.name}' is neither a number nor one of its labels")
     if versions is None:

@@ -23,6 +23,10 @@ class ModelUnloadable(Exception):
     in the repository index and one line of log. It never ends a prediction."""
 
 
+class ModelUnservable(ModelUnloadable):
+    """A version whose configuration asks for what is not served here, whatever its files hold."""
+
+
 class Inference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a run gave: outputs in the model's order, and where in which batch it ran.
 

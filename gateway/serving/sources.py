@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 
 from gateway.serving.completion import FILENAME
 from gateway.serving.routes import LABEL
-from gateway.serving.servable import Loader, ModelUnloadable, Servable
+from gateway.serving.servable import Loader, ModelUnloadable, ModelUnservable, Servable
 from gateway.serving.settings import ModelSettings, VersionPolicy
 from gateway.serving.version_files import Stamp, VersionFiles
 from gateway.types import ServableId
@@ -42,14 +42,15 @@ class Unloadable:
 
     id: ServableId
     reason: str
+    error: type[ModelUnloadable] = ModelUnloadable
 
     def estimate_bytes(self) -> int:
         """Nothing will be loaded."""
         return 0
 
     def load(self) -> Servable:
-        """Raises: ModelUnloadable, always."""
-        raise ModelUnloadable(self.reason)
+        """Raises: ModelUnloadable, always; of the kind ``error``."""
+        raise self.error(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,9 @@ class DirectorySource:
             if directory != wish.directory:
                 self._hold_inside(directory)
             settings = wish.settings or self._settings(name, directory)
+            if settings.unsupported:
+                wanted = " and ".join(settings.unsupported)
+                raise ModelUnservable(f"the configuration asks for {wanted}, which is not served here")
             self._labels[name] = _labels(directory, settings)
             filename = settings.default_model_filename or FILENAME
             return [
@@ -175,7 +179,8 @@ class DirectorySource:
                 for version, path in self._selected(directory, filename, settings.version_policy)
             ]
         except (ModelUnloadable, OSError) as error:
-            return [Unloadable(ServableId(name, "", ""), str(error))]
+            kind = ModelUnservable if isinstance(error, ModelUnservable) else ModelUnloadable
+            return [Unloadable(ServableId(name, "", ""), str(error), kind)]
 
     def _hold_inside(self, directory: Path) -> None:
         real = directory.resolve()

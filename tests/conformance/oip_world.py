@@ -74,15 +74,16 @@ def repository(folder: Path) -> Path:
     return folder
 
 
-def policies(folder: Path) -> Path:
-    """The shipped policies, with the tenant ``lab`` that may do everything and ``outside`` that may do nothing."""
+def policies(folder: Path, *models: str) -> Path:
+    """The shipped policies, with the tenant ``lab`` that may do everything and ``outside`` that may do nothing. They
+    know the models of ``repository``, and ``models``."""
     shutil.copytree(ROOT / "policies", folder, ignore=shutil.ignore_patterns("*_test.rego"))
     path = folder / "data.json"
     data = json.loads(path.read_text())
     free = data["tenants"]["platform"] | {"max_batch": 64, "max_bytes": 2**26}
     data["tenants"]["lab"] = free | {"members": ["caller", "operator"], "models": ["*"]}
     data["tenants"]["outside"] = free | {"models": []}
-    names = [*(f"id_{datatype}" for datatype in DATATYPES), "simple", "versioned"]
+    names = [*(f"id_{datatype}" for datatype in DATATYPES), "simple", "versioned", *models]
     data["models"] |= {name: {"sensitive_outputs": [], "require": []} for name in names}
     path.write_text(json.dumps(data))
     return folder
