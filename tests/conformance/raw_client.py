@@ -68,7 +68,7 @@ class RawClient:
 
     async def read_raw(self) -> bytes:
         """Everything until the server hangs up, for connections that do not speak HTTP/2."""
-        return await asyncio.wait_for(self._reader.read(), 5)
+        return await asyncio.wait_for(self._reader.read(), 30)
 
     def open(
         self,
@@ -116,7 +116,7 @@ class RawClient:
         await self.until(lambda: any(isinstance(f, GoAwayFrame) for f in self.frames) or self.closed.is_set())
         return next(f for f in self.frames if isinstance(f, GoAwayFrame))
 
-    async def until(self, true: object, timeout: float = 5.0) -> None:
+    async def until(self, true: object, timeout: float = 30.0) -> None:
         """Wait until ``true()``; frames and the end of the connection make it look again."""
         assert callable(true)
         async with self._arrived:

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 from certificates import Authority
-from hyperframe.frame import SettingsFrame
+from hyperframe.frame import GoAwayFrame, PingFrame, SettingsFrame
 from raw_client import message
 from transports import running
 
@@ -186,3 +186,14 @@ async def test_an_optional_certificate_may_be_left_out(tmp_path: Path) -> None:
         async with grpc.aio.secure_channel(f"localhost:{server.port}", credentials) as ch:
             assert await ch.unary_unary("/test.Test/Echo")(b"hi", timeout=5) == b"hi"
         assert server.service.heads[0].certificate == b""
+
+
+async def test_a_peer_that_says_goodbye_is_heard_out_and_then_closed() -> None:
+    async with running("h2") as server:
+        client = await server.raw()
+        assert await client.status(client.call()) == OK
+        client.frame(GoAwayFrame(0, last_stream_id=0, error_code=255))
+        await client.until(lambda: any(isinstance(frame, GoAwayFrame) for frame in client.frames))
+        client.frame(PingFrame(0, b"goodbye!"))  # our end is not closed under it: that would be a reset
+        await client.until(lambda: any(isinstance(frame, PingFrame) for frame in client.frames))
+        await client.until(client.closed.is_set, timeout=20)

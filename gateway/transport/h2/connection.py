@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
             self._transport,
             compress_min_bytes=self._shared.compress_min_bytes,
             on_end=self._ended,
-            on_done=lambda: self._loop.call_soon(self.close),
+            on_done=lambda: self._loop.call_soon(self._finished),
         )
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
@@ -152,6 +152,14 @@ class Connection(asyncio.Protocol):
         self._intake.forget(call)
         if self._draining and not self._intake.calls:
             self._loop.call_soon(self._rest)
+
+    def _finished(self) -> None:
+        """Close what we have drained. A peer that said GOAWAY hangs up itself, or is closed by ``look``: to close under
+        what it still sends would be a reset, which could take from it what it has not read yet."""
+        if self._draining:
+            self.close()
+        else:
+            self._lifetime.draining(self._shared.clock_ns(), self._shared.limits.max_age_grace_s)
 
     def _rest(self) -> None:
         """Close a drained connection, once the peer knows that it is one."""
