@@ -56,7 +56,8 @@ def reopened(path: Path, shard: str) -> Iterator[Segment]:
 
 
 def _seal(path: Path, shard: str) -> bool:
-    opened = Segment.open(path, shard, live=False)
+    """The pages are looked at last, which takes longest: not again and again while somebody reads the file."""
+    opened = Segment.open(path, shard, check=False, live=False)
     try:
         if not opened.end_log():
             return False
@@ -65,5 +66,6 @@ def _seal(path: Path, shard: str) -> bool:
         return False
     finally:
         opened.close()
+    Segment.open(path, shard, live=False).close()
     path.chmod(READ_ONLY)
     return True
