@@ -78,6 +78,12 @@ class BatchQueue(Generic[Caller]):
         """Calls of this priority."""
         return sum([len(line) for (level, _, _), line in self._lines.items() if level == priority])
 
+    def rows_before(self, priority: int) -> int:
+        """Rows of the calls that a new one of this priority waits for."""
+        if not priority:
+            return self.rows
+        return sum([call.rows for (level, _, _), line in self._lines.items() if level <= priority for call in line])
+
     def push(self, call: Waiting[Caller]) -> None:
         """Queue a call."""
         self._lines.setdefault(call.line, deque()).append(call)

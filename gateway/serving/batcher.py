@@ -143,7 +143,7 @@ class Batcher:
             raise Overloaded(f"{waiting} calls wait for model '{self._model}'; retry later", retry_after_ms=100)
         if self._idle:  # whatever was measured: an idle instance takes every call, and is measured again
             return
-        ahead = self._queue.rows // self._most_rows
+        ahead = self._queue.rows_before(wish.priority) // self._most_rows
         wait_ns = self._forecast.wait_ns(ahead, limits.instances)
         if limits.budget_ns and ahead >= limits.instances and wait_ns > limits.budget_ns:
             raise self._too_long(wait_ns, f"the limit is {limits.budget_ns / 1e6:.0f} ms")

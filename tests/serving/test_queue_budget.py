@@ -134,6 +134,18 @@ async def test_priority_one_goes_first_and_arrival_decides_within_a_level(execut
     assert world.model.ran == [[0], [2, 4], [1, 3]]
 
 
+async def test_who_goes_first_is_not_refused_for_those_behind_him(executor: ThreadPoolExecutor) -> None:
+    world = World(executor, Rule(), Limits(budget_ns=15 * MS, patience=Patience(levels=2, default_level=2)))
+    await world.ran_once()
+    calls = [await world.call(number) for number in range(3)]
+    with pytest.raises(Overloaded):
+        await (await world.call(3))
+    calls.append(await world.call(4, parameters={"priority": 1}))
+    world.let(4)
+    await asyncio.gather(*calls)
+    assert world.model.ran == [[0], [4], [1], [2]]
+
+
 async def test_who_waited_too_long_is_refused_or_falls_behind(executor: ThreadPoolExecutor) -> None:
     late = QueuePolicy(default_timeout_us=5_000, allow_timeout_override=True)
     world = World(executor, Rule(), Limits(patience=Patience(default=late)))
