@@ -103,6 +103,7 @@ async def test_after_a_start_no_scrape_shows_less_than_was_in_the_ledger(shards,
 async def test_content_type_follows_what_the_scraper_accepts(shards, record, clock) -> None:
     shards.add(record(0))
     async with running(shards.root.parent, clock) as get:
+        await until(get, "/metrics", "# EOF")  # it is folded
         assert (await get("/metrics"))[1] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
         for accept in ("text/plain", "text/html,application/xml;q=0.9,*/*;q=0.8"):  # a browser shows it, not saves it
             assert (await get("/metrics", accept))[1] == "text/plain; version=0.0.4; charset=utf-8"
