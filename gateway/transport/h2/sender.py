@@ -68,17 +68,18 @@ class Sender:
         if coding is not None:
             body = compression.compress(coding, body)
         head = _HEAD if coding is None else HeaderMap([_CONTENT_TYPE, ("grpc-encoding", coding)])
+        large = len(body) >= _LARGE
+        data = b"" if large else frame(body, compressed=coding is not None)  # what cannot be sent fails before the head
         if core.send_response_head(call.id, 200, head, False).stopped is not None:
             self.gone(call)
             return
         call.ended = call.headed = self.spoke = True
-        if len(body) >= _LARGE:
+        if large:
             call.out = collections.deque((prefix(body, compressed=coding is not None), body))
             call.tail = tail
             self.pump(call)
             self.wake()
             return
-        data = frame(body, compressed=coding is not None)
         verdict = core.send_data(call.id, data, 0, False)
         if verdict.done and verdict.stopped is None and not verdict.flags & _HANDLED:
             self._close_stream(call, tail)
