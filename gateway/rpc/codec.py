@@ -19,6 +19,10 @@ from gateway.rpc.reply_bytes import reply_bytes
 from gateway.types import Call, Context, ModelRef, OutputRequest, Parameters, Reply, Tensor
 from gateway.v1.inference import ModelInferRequest, ModelInferResponse
 
+MAX_DIMENSIONS = 255
+MAX_NAME = 16_383
+"""Of an input, in characters: what a record's commitment to it can hold, however many bytes a character takes."""
+
 
 def parse_infer(body: bytes) -> ModelInferRequest:
     """The message in ``body``. Raises: Unparsable."""
@@ -102,9 +106,15 @@ def _inputs(
                 )
         except GatewayError as error:
             defects.append(error)
-        tensors.append(
-            Tensor(name=wire.name, datatype=wire.datatype, shape=tuple(wire.shape[:]), data=data, source=source)
-        )
+        name, shape = wire.name, tuple(wire.shape[:])
+        if len(shape) > MAX_DIMENSIONS or len(name) > MAX_NAME:
+            defects.append(
+                InvalidInput(
+                    f"input '{name[:64]}' has {len(shape)} dimensions and a name of {len(name)} characters: "
+                    f"at most {MAX_DIMENSIONS} dimensions and {MAX_NAME} characters are served"
+                )
+            )
+        tensors.append(Tensor(name=name, datatype=wire.datatype, shape=shape, data=data, source=source))
     return tuple(tensors)
 
 

@@ -114,6 +114,16 @@ def test_too_few_raw_entries_are_named():
     assert "no data for input 'y'" in str(decode(request).defect)
 
 
+@pytest.mark.parametrize(("name", "dimensions"), [("x", 256), ("ü" * 16_384, 1)])
+def test_what_no_record_could_commit_to_is_a_defect(name, dimensions):
+    request = ModelInferRequest(model_name="m", raw_input_contents=[b"a"])
+    request.inputs.add(name=name, datatype="UINT8", shape=[1] * dimensions)
+    defect = decode(request).defect
+    assert isinstance(defect, InvalidInput)
+    assert f"{dimensions} dimensions" in str(defect)
+    assert len(str(defect)) < 300
+
+
 def test_surplus_raw_entries_are_ignored():
     request = ModelInferRequest(model_name="m", raw_input_contents=[b"a", b"b"])
     request.inputs.add(name="x", datatype="UINT8", shape=[1])
