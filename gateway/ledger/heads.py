@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,9 +17,9 @@ from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.tail import Tail
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, root BLOB) STRICT;
-CREATE TABLE IF NOT EXISTS tail  (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, hashes BLOB) STRICT;
-CREATE TABLE IF NOT EXISTS head  (size INTEGER PRIMARY KEY, t_us INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
+CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, root BLOB) STRICT;
+CREATE TABLE tail  (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, hashes BLOB) STRICT;
+CREATE TABLE head  (size INTEGER PRIMARY KEY, t_us INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
 """
 _ANCHORED = "SELECT CAST(coalesce(note, '') AS BLOB), CAST(coalesce(t_us, 0) AS INTEGER) FROM head ORDER BY size"
 NEWEST = "checkpoint"
@@ -48,11 +52,8 @@ def anchored(directory: Path) -> list[Stored]:
     if not path.exists():
         return []
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
+        with _reading(path) as db:
             rows = db.execute(_ANCHORED).fetchall()
-        finally:
-            db.close()
         return [Stored(Checkpoint.parse((signed := note.parse(raw)).text), signed, t_us) for raw, t_us in rows]
     except (sqlite3.DatabaseError, note.BadNote, UnicodeDecodeError) as error:
         raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from a copy") from error
@@ -64,11 +65,49 @@ def tail(directory: Path) -> Tail | None:
     if not path.exists():
         return None
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        with _reading(path) as db:
             row = db.execute("SELECT CAST(size AS INTEGER), CAST(hashes AS BLOB) FROM tail").fetchone()
     except (sqlite3.DatabaseError, UnicodeDecodeError):  # it only helps to be exact: nothing rests on it
         return None
     return Tail(int(row[0]), bytes(row[1])) if row and None not in row else None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that changes nothing. What a writer left half done when it died is undone in a copy.
+
+    Raises: sqlite3.Error.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        try:
+            db.execute("SELECT 1 FROM sqlite_master").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+                raise
+        else:
+            yield db
+            return
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in (path.name, f"{path.name}-journal"):
+            if path.with_name(name).exists():
+                shutil.copy(path.with_name(name), scratch)
+        with closing(sqlite3.connect(Path(scratch) / path.name)) as db:
+            yield db
+
+
+def _create(path: Path) -> None:
+    """Make an empty table of heads, whole or not at all; one that is there stays."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    draft.unlink(missing_ok=True)
+    with closing(sqlite3.connect(draft, isolation_level=None)) as db:
+        db.executescript(f"BEGIN; {_TABLES} COMMIT;")
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+    files.fsync_directory(path.parent)
 
 
 class Heads:
@@ -80,10 +119,12 @@ class Heads:
 
     def open(self) -> tuple[int, bytes] | None:
         """Open for writing; returns size and root of the tree that was last signed for (or about to be)."""
-        self._db = sqlite3.connect(self._directory / TABLE, isolation_level=None, check_same_thread=False)
+        path = self._directory / TABLE
+        if not path.exists():
+            _create(path)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=DELETE").fetchall()  # several processes may write: no WAL here
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(_TABLES)
         row = self._db.execute("SELECT size, root FROM state").fetchone()
         return (int(row[0]), bytes(row[1])) if row else None
 

@@ -105,7 +105,8 @@ def test_a_second_signal_hurries_the_drain(tmp_path: Path) -> None:
     time.sleep(0.3)  # for the workers to hear of the first
     assert running.process.poll() is None
     assert running.stop() == 0
-    assert command("ledger", "verify", "--data", str(running.data)).returncode == 0
+    verified = command("ledger", "verify", "--data", str(running.data))
+    assert verified.returncode == 0, verified.stdout
 
 
 def test_children_leave_when_the_supervisor_is_killed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -72,9 +73,10 @@ class Besieged:
             self._restart()
             return
         for child in psutil.Process(self._process.pid).children():
-            if " ".join(child.cmdline()).startswith(f"gateway: {role}"):
-                child.kill()
-                return
+            with contextlib.suppress(psutil.Error):  # the one that was killed last may end while we look
+                if " ".join(child.cmdline()).startswith(f"gateway: {role}"):
+                    child.kill()
+                    return
 
     def stop(self) -> None:
         """End the calls, then the gateway, as an operator would."""
