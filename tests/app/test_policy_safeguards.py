@@ -89,7 +89,7 @@ def test_two_people_break_the_glass_for_one_caller_and_everybody_sees_it(tmp_pat
 
         assert eventually(lambda: predict(gateway, 33) is OK), gateway.said()
         assert eventually(lambda: "gateway_policy_breakglass_active 1\n" in gateway.get("/metrics")[1])
-        assert "policy.break_glass_used" in gateway.said()
+        assert eventually(lambda: "policy.break_glass_used" in gateway.said()), gateway.said()
         row = gateway.export()[-1]
         assert (row["decision"], row["code"]) == ("deny", "OK"), row
         assert row["reasons"] == ["batch", "break_glass"]
@@ -143,7 +143,7 @@ def test_a_policy_that_is_no_longer_confirmed_decides_nothing(tmp_path: Path) ->
         rule.write_text("package gateway.authz\n\nno {")
         assert eventually(lambda: predict(gateway, 2) is UNAVAILABLE), gateway.said()
         assert eventually(lambda: gateway.get("/readyz")[0] == 503)
-        assert "policy.stale" in gateway.said()
+        assert eventually(lambda: "policy.stale" in gateway.said()), gateway.said()
         rule.write_text(good)
         assert eventually(lambda: predict(gateway, 2) is OK), gateway.said()
         assert eventually(lambda: gateway.get("/readyz")[0] == 200), gateway.get("/readyz?verbose")

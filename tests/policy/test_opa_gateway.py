@@ -174,7 +174,7 @@ def test_a_server_that_takes_another_key_decides_nothing(deployed: Deployed) -> 
     gateway = launch(deployed)
     try:
         assert predict(gateway, 2) is UNAVAILABLE
-        assert "signing keyid 'k1', expected ['k9']" in gateway.said()
+        assert eventually(lambda: "signing keyid 'k1', expected ['k9']" in gateway.said()), gateway.said()
     finally:
         gateway.stop()
 
