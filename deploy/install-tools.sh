@@ -12,6 +12,7 @@ KUSTOMIZE=v5.7.1
 bin="$PWD/.tools/bin"
 mkdir -p "$bin"
 export GOFLAGS=-buildvcs=false
+wait="-o DPkg::Lock::Timeout=300" # somebody else may be installing
 
 go_install() { # name, package@version
 	[ -x "$bin/$1" ] && return
@@ -26,8 +27,8 @@ debian() { # command, package
 		return 1
 	fi
 	echo "installing $1 (Debian package $2)"
-	apt-get install -y -q --no-install-recommends "$2" >/dev/null 2>&1 ||
-		{ apt-get update -q >/dev/null && apt-get install -y -q --no-install-recommends "$2" >/dev/null; }
+	apt-get $wait install -y -q --no-install-recommends "$2" >/dev/null 2>&1 ||
+		{ apt-get $wait update -q >/dev/null && apt-get $wait install -y -q --no-install-recommends "$2" >/dev/null; }
 }
 
 command -v go >/dev/null || { echo "go is missing: see https://go.dev/dl" >&2; exit 1; }
