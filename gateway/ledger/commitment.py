@@ -23,6 +23,7 @@ from gateway.types import Tensor
 Tag: TypeAlias = Literal["in", "out", "pol"]
 
 SALT_BYTES = 32
+_DRAWN = 4096
 DATATYPES = {
     name: code
     for code, name in enumerate(
@@ -49,6 +50,7 @@ DATATYPES = {
 
 _PREFIX = {tag: b"gateway/" + tag.encode() + b"/v1\x00" for tag in ("in", "out", "pol")}
 _U64 = (1 << 64) - 1
+_sha256 = hashlib.sha256
 _COPIED = 16_384
 """Data up to this size is joined and hashed in one call; more is hashed where it lies."""
 
@@ -62,13 +64,13 @@ class Salts:
         self._block = b""
         self._at = 0
 
-    def take(self) -> bytes:
-        """32 fresh random bytes."""
+    def take(self, size: int = SALT_BYTES) -> bytes:
+        """``size`` fresh random bytes, of one salt or of several behind each other; at most 1,024."""
         at = self._at
-        if at >= len(self._block):
-            self._block, at = os.urandom(SALT_BYTES * 128), 0
-        self._at = at + SALT_BYTES
-        return self._block[at : at + SALT_BYTES]
+        self._at = end = at + size
+        if end > len(self._block):
+            self._block, self._at, at, end = os.urandom(_DRAWN), size, 0, size
+        return self._block[at:end]
 
 
 def commit(tag: Tag, salt: bytes, tensors: Sequence[Tensor]) -> str:
@@ -76,14 +78,16 @@ def commit(tag: Tag, salt: bytes, tensors: Sequence[Tensor]) -> str:
 
     Raises: InvalidInput when a name exceeds 65,535 bytes or a shape 255 dimensions.
     """
-    parts: list[bytes | memoryview] = [_PREFIX[tag], _checked(salt)]
-    for tensor in tensors if len(tensors) < 2 else sorted(tensors, key=_name):
+    if len(salt) != SALT_BYTES:
+        raise _no_salt(salt)
+    parts: list[bytes | memoryview] = [_PREFIX[tag], salt]
+    for tensor in tensors if len(tensors) == 1 else sorted(tensors, key=_name):
         data = tensor.data
-        size = data.nbytes if isinstance(data, memoryview) else len(data)
+        size = len(data) if type(data) is bytes else memoryview(data).nbytes
         if size > _COPIED:
             return _streamed(parts, tensors)
         parts += (_header(tensor.name, tensor.datatype, tensor.shape), size.to_bytes(8), data)
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    return _sha256(b"".join(parts)).hexdigest()
 
 
 def _streamed(start: Sequence[bytes | memoryview], tensors: Sequence[Tensor]) -> str:
@@ -98,13 +102,13 @@ def _streamed(start: Sequence[bytes | memoryview], tensors: Sequence[Tensor]) ->
 
 def commit_bytes(tag: Tag, salt: bytes, body: bytes) -> str:
     """Commitment to ``body`` as it stands (the policy input document), in lower-case hex."""
-    return hashlib.sha256(_PREFIX[tag] + _checked(salt) + body).hexdigest()
-
-
-def _checked(salt: bytes) -> bytes:
     if len(salt) != SALT_BYTES:
-        raise ValueError(f"a salt has {SALT_BYTES} bytes, this one {len(salt)}")
-    return salt
+        raise _no_salt(salt)
+    return _sha256(_PREFIX[tag] + salt + body).hexdigest()
+
+
+def _no_salt(salt: bytes) -> ValueError:
+    return ValueError(f"a salt has {SALT_BYTES} bytes, this one {len(salt)}")
 
 
 def _name(tensor: Tensor) -> bytes:

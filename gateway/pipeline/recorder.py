@@ -11,7 +11,7 @@ from collections.abc import Callable
 from gateway.errors import GatewayError, Internal, LedgerUnavailable, Overloaded, Unauthenticated
 from gateway.ledger import events
 from gateway.ledger import record as records
-from gateway.ledger.commitment import Salts, commit, commit_bytes
+from gateway.ledger.commitment import SALT_BYTES, Salts, commit, commit_bytes
 from gateway.ledger.ledger import Ledger, Payload
 from gateway.pipeline.draft import Draft, record_of
 from gateway.pipeline.flood import Flood
@@ -182,13 +182,13 @@ class Recorder:
             draft.request_digest = hmac.digest(key, text, "sha256")[:16].hex()
         if draft.keep == "none":
             return None
-        salts = salt_in = self._salts.take()
+        outputs = draft.outputs
+        salts = salt_in = self._salts.take(2 * SALT_BYTES if outputs else SALT_BYTES)
+        if outputs:
+            salt_in = salts[:SALT_BYTES]
+            draft.outputs_c = commit("out", salts[SALT_BYTES:], outputs)
         if call.defect is None:  # what is malformed has no canonical form to commit to
             draft.inputs_c = commit("in", salt_in, call.inputs)
-        if draft.outputs:
-            salt_out = self._salts.take()
-            salts += salt_out
-            draft.outputs_c = commit("out", salt_out, draft.outputs)
         # A cached decision read the same values as the one it repeats; that one's record keeps them.
         kept = decision.slice if decision is not None and not decision.cached_from else b""
         if kept:

@@ -160,7 +160,7 @@ def repeated(kept: Decision, query: Query) -> Decision:
     """``kept`` as the decision on ``query``: with an id of its own, and the name of the one that it repeats."""
     # By position, in the order of Decision's fields: by keyword it takes five times as long.
     return Decision(
-        f"{getrandbits(128):032x}",
+        getrandbits(128).to_bytes(16).hex(),
         True,
         query.model.id if query.model is not None else None,
         kept.reasons,
@@ -178,4 +178,4 @@ def repeated(kept: Decision, query: Query) -> Decision:
 
 def decision_id() -> str:
     """32 hex characters; unique, not secret."""
-    return f"{getrandbits(128):032x}"  # a name, not a secret
+    return getrandbits(128).to_bytes(16).hex()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import getrandbits
 from typing import Literal, TypeAlias
 
 from gateway.transport.seam import Head
@@ -85,9 +85,9 @@ def trace_context(traceparent: str, tracestate: str = "") -> TraceContext:
             and _HEX.issuperset(trace_id + parent_id + flags)
         ):
             return TraceContext(trace_id=trace_id, span_id=ours, parent_id=parent_id, flags=flags, state=tracestate)
-    return TraceContext(trace_id=f"{random.getrandbits(128) or 1:032x}", span_id=ours)
+    return TraceContext(getrandbits(128).to_bytes(16).hex(), ours)
 
 
 def span_id() -> str:
-    """A new span id: an id, not a secret."""
-    return f"{random.getrandbits(64) or 1:016x}"
+    """A new span id: a name, not a secret. All zeros, which would be none, comes once in 2^64 calls."""
+    return getrandbits(64).to_bytes(8).hex()

@@ -27,7 +27,7 @@ class ModelUnservable(ModelUnloadable):
     """A version whose configuration asks for what is not served here, whatever its files hold."""
 
 
-class Inference(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Inference(msgspec.Struct, frozen=True, gc=False):
     """What a run gave: outputs in the model's order, and where in which batch it ran.
 
     ``started_ns`` is monotonic, when the batch left the queue; ``batch_n`` rows ran together and this

@@ -101,15 +101,15 @@ class Statistics:
         cells[3] += timing.encoded_ns - timing.inferred_ns
         self._last_ns = timing.started_ns
 
-    def succeeded(self, rows: int, accepted_ns: int, timing: Timing) -> None:
-        """A call of ``rows`` rows got its answer from the execution ``timing``."""
+    def succeeded(self, rows: int, accepted_ns: int, timing: Timing, calls: int = 1) -> None:
+        """``calls`` of ``rows`` rows, accepted at times that add up to ``accepted_ns``, were answered by ``timing``."""
         self._rows += rows
-        self._success[0] += 1
-        self._success[1] += timing.encoded_ns - accepted_ns
-        self._queue += timing.started_ns - accepted_ns
-        self._input += timing.joined_ns - timing.started_ns
-        self._infer += timing.inferred_ns - timing.joined_ns
-        self._output += timing.encoded_ns - timing.inferred_ns
+        self._success[0] += calls
+        self._success[1] += calls * timing.encoded_ns - accepted_ns
+        self._queue += calls * timing.started_ns - accepted_ns
+        self._input += calls * (timing.joined_ns - timing.started_ns)
+        self._infer += calls * (timing.inferred_ns - timing.joined_ns)
+        self._output += calls * (timing.encoded_ns - timing.inferred_ns)
 
     def failed(self, reason: FailReason, ns: int) -> None:
         """A call that had been accepted ended without an answer after ``ns``."""

@@ -163,9 +163,10 @@ class Turn:
         rows = sum([call.rows for call in batch])
         timing = Timing(rows, started, joined, inferred, inferred)
         self._statistics.executed(timing)
-        first = 0
+        first = accepted_ns = 0
         for call, share in zip(batch, shares, strict=True):
-            self._statistics.succeeded(call.rows, call.since_ns, timing)
-            call.caller.set_result(Inference(outputs=share, started_ns=started, batch_n=rows, batch_i=first))
+            call.caller.set_result(Inference(share, started, rows, first))
             first += call.rows
+            accepted_ns += call.since_ns
+        self._statistics.succeeded(rows, accepted_ns, timing, len(batch))
         return True
