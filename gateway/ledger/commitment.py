@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import operator
 import os
 import struct
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ DATATYPES = {
 _PREFIX = {tag: b"gateway/" + tag.encode() + b"/v1\x00" for tag in ("in", "out", "pol")}
 _U64 = (1 << 64) - 1
 _sha256 = hashlib.sha256
+_NAME = operator.attrgetter("name")  # in the order of code points, which is that of UTF-8's bytes
 _COPIED = 16_384
 """Data up to this size is joined and hashed in one call; more is hashed where it lies."""
 
@@ -81,7 +83,7 @@ def commit(tag: Tag, salt: bytes, tensors: Sequence[Tensor]) -> str:
     if len(salt) != SALT_BYTES:
         raise _no_salt(salt)
     parts: list[bytes | memoryview] = [_PREFIX[tag], salt]
-    for tensor in tensors if len(tensors) == 1 else sorted(tensors, key=_name):
+    for tensor in tensors if len(tensors) == 1 else sorted(tensors, key=_NAME):
         data = tensor.data
         size = len(data) if type(data) is bytes else memoryview(data).nbytes
         if size > _COPIED:
@@ -93,7 +95,7 @@ def commit(tag: Tag, salt: bytes, tensors: Sequence[Tensor]) -> str:
 def _streamed(start: Sequence[bytes | memoryview], tensors: Sequence[Tensor]) -> str:
     """The same, without a copy of the data: each update costs more, each byte less."""
     digest = hashlib.sha256(b"".join(start[:2]))
-    for tensor in sorted(tensors, key=_name):
+    for tensor in sorted(tensors, key=_NAME):
         size = tensor.data.nbytes if isinstance(tensor.data, memoryview) else len(tensor.data)
         digest.update(_header(tensor.name, tensor.datatype, tensor.shape) + size.to_bytes(8))
         digest.update(tensor.data)
@@ -109,10 +111,6 @@ def commit_bytes(tag: Tag, salt: bytes, body: bytes) -> str:
 
 def _no_salt(salt: bytes) -> ValueError:
     return ValueError(f"a salt has {SALT_BYTES} bytes, this one {len(salt)}")
-
-
-def _name(tensor: Tensor) -> bytes:
-    return tensor.name.encode()
 
 
 @functools.lru_cache(maxsize=1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 
 from gateway.errors import (
     CallerError,
@@ -18,6 +19,7 @@ from gateway.errors import (
 from gateway.ledger.record import SCHEMA, Record
 from gateway.types import Call, Context, Decision, ModelFacts, ModelRef, Obligation, Principal, ServableId, Tensor
 
+_DATA = operator.attrgetter("data")
 _NOBODY = Principal(id="", kind="anonymous", tenant="")
 _UNDECIDED = Decision(id="", allow=False, servable=None, effect="")
 _NO_MODEL = ServableId("", "", "")
@@ -145,7 +147,7 @@ def record_of(
         draft.policy_c,
         draft.rows,
         context.size,
-        sum([len(t.data) for t in draft.outputs]),
+        sum(map(len, map(_DATA, draft.outputs))),
         draft.payload,
         -1,  # score_bin
         (),  # quality

@@ -1,13 +1,12 @@
 """The exact cache: remembers allows by the values that the policy reads, for one snapshot.
 
 Sound because an evaluation is a pure function of modules, data and input; the snapshot fixes the first two and the
-key holds every input value that the modules can read. Denials are never kept. Bounded by entries and bytes, least
-recently used out first.
+key holds every input value that the modules can read. Denials are never kept. Bounded by entries and bytes, the oldest
+out first: none lives longer than seconds, so it matters little which.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
 
 import msgspec
@@ -36,7 +35,7 @@ class DecisionCache:
     def __init__(self, *, max_entries: int = 10_000, max_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._entries: dict[Hashable, _Entry] = {}
         self._bytes = 0
 
     def fresh(self) -> DecisionCache:
@@ -54,7 +53,6 @@ class DecisionCache:
         if now_ns >= entry.until_ns:
             self._drop(key)
             return None
-        self._entries.move_to_end(key)
         return entry.decision
 
     def put(self, key: Hashable, decision: Decision, now_ns: int) -> None:
@@ -67,8 +65,7 @@ class DecisionCache:
         self._entries[key] = _Entry(decision, now_ns + decision.ttl_s * 1_000_000_000, size)
         self._bytes += size
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-            _, oldest = self._entries.popitem(last=False)
-            self._bytes -= oldest.size
+            self._drop(next(iter(self._entries)))
 
     def _drop(self, key: Hashable) -> None:
         self._bytes -= self._entries.pop(key).size

@@ -44,7 +44,7 @@ Facts: TypeAlias = SharedMemoryFacts | RepositoryFacts | SettingsFacts
 """What a call that is not a prediction asks for, beside the model."""
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Query(msgspec.Struct, frozen=True, gc=False):
     """What a policy is asked about. ``model`` is None for calls that name none; ``call`` only for predictions."""
 
     principal: Principal
@@ -57,6 +57,15 @@ class Query(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     shared_memory: SharedMemoryFacts | None = None
     repository: RepositoryFacts | None = None
     settings: SettingsFacts | None = None
+
+
+def asking(query: Query, facts: Facts) -> Query:
+    """``query`` with what its call asks for."""
+    if isinstance(facts, SharedMemoryFacts):
+        return msgspec.structs.replace(query, shared_memory=facts)
+    if isinstance(facts, RepositoryFacts):
+        return msgspec.structs.replace(query, repository=facts)
+    return msgspec.structs.replace(query, settings=facts)
 
 
 class DecisionPoint(Protocol):

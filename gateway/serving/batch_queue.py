@@ -175,5 +175,7 @@ class BatchQueue(Generic[Caller]):
 
 def shapes_of(inputs: Arrays) -> Shapes:
     """What two calls must have in common to share a batch: the same inputs, of the same shape per row."""
-    shapes = [(name, array.shape[1:]) for name, array in inputs.items()]
-    return tuple(shapes if len(shapes) < 2 else sorted(shapes))
+    if len(inputs) == 1:
+        for name, array in inputs.items():
+            return ((name, array.shape[1:]),)
+    return tuple(sorted([(name, array.shape[1:]) for name, array in inputs.items()]))

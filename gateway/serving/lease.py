@@ -1,4 +1,4 @@
-"""One version in the manager's hands, and the lease that keeps it loaded."""
+"""One version in the manager's hands, lent for the length of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from gateway.types import ServableId
 
 class Slot:
     """One version and its life. Mutable; owned by the manager, touched only on the event loop.
+
+    A ``with`` block borrows its servable, which stays loaded while any such lease is out.
 
     ``leases`` counts the calls that hold the servable. ``reserved_bytes`` is its share of the memory budget,
     ``starved`` that its load failed for want of it, ``unserved`` that it is of a kind which is not served here.
@@ -62,26 +64,13 @@ class Slot:
                 self._idle = asyncio.Event()
             await self._idle.wait()
 
-    def give_back(self) -> None:
-        """One lease ended."""
+    def __enter__(self) -> Servable:
+        servable = self.loaded()
+        self.leases += 1
+        return servable
+
+    def __exit__(self, *_: object) -> None:
         self.leases -= 1
         if self._idle is not None and not self.leases:
             self._idle.set()
             self._idle = None
-
-
-class Lease:
-    """Lends a servable for the length of a ``with`` block. While any lease is out, it stays loaded."""
-
-    __slots__ = ("_servable", "_slot")
-
-    def __init__(self, slot: Slot, servable: Servable) -> None:
-        self._slot = slot
-        self._servable = servable
-
-    def __enter__(self) -> Servable:
-        self._slot.leases += 1
-        return self._servable
-
-    def __exit__(self, *_: object) -> None:
-        self._slot.give_back()

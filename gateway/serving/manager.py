@@ -11,8 +11,9 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 
-from gateway.serving.lease import Lease, Slot
+from gateway.serving.lease import Slot
 from gateway.serving.roster import ModelStatus as ModelStatus
 from gateway.serving.roster import Roster
 from gateway.serving.servable import ModelUnloadable, ModelUnservable, Servable, Signature, Source
@@ -82,13 +83,14 @@ class Manager:
         """
         return self._roster.resolve(ref)
 
-    def lease(self, permit: Permit) -> Lease:
+    def lease(self, permit: Permit) -> AbstractContextManager[Servable]:
         """Lend the version that ``permit`` names for a ``with`` block; it stays loaded that long.
 
         Raises: ModelUnavailable when the permit names none, or one that is gone.
         """
         slot = self._roster.live(permit.servable)
-        return Lease(slot, slot.loaded())
+        slot.loaded()
+        return slot
 
     def servable(self, id_: ServableId) -> Servable:
         """A loaded version, for what can be known of it; running it takes a lease. Raises: ModelUnavailable."""

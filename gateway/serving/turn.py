@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
 from gateway.errors import DeadlineExceeded, ModelFailed
@@ -29,24 +30,13 @@ BLOCK_NS = 1_000_000
 """What one run may take of the loop, judged by what its calls take alone."""
 
 
-class _Call:
-    __slots__ = ("caller", "deadline_ns", "inputs", "rows", "since_ns", "size")
-
-    def __init__(
-        self,
-        caller: asyncio.Future[Inference],
-        inputs: Arrays,
-        rows: int,
-        size: int,
-        since_ns: int,
-        deadline_ns: int | None,
-    ) -> None:
-        self.caller = caller
-        self.inputs = inputs
-        self.rows = rows
-        self.size = size
-        self.since_ns = since_ns
-        self.deadline_ns = deadline_ns
+class _Call(msgspec.Struct, frozen=True, eq=False):
+    caller: asyncio.Future[Inference]
+    inputs: Arrays
+    rows: int
+    size: int
+    since_ns: int
+    deadline_ns: int | None
 
 
 class Turn:

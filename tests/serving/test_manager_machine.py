@@ -4,18 +4,23 @@ no call sees a version that was not fully loaded, and none fails because of a re
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
+from typing import TypeAlias
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 from serving_fakes import FakeLoader, FakeServable, FakeSource, PatientExecutor, PatientSleep, permit, settle
 
-from gateway.serving.lease import Lease
 from gateway.serving.manager import Manager
+from gateway.serving.servable import Servable
 from gateway.serving.version_policy import State
 from gateway.types import ModelFacts, ModelRef, ServableId
 
 CONTENTS = st.tuples(st.sampled_from(["1", "2", "3"]), st.sampled_from(["good", "better", "bad"]))
+
+
+Lease: TypeAlias = AbstractContextManager[Servable]
 
 
 class Reloads(RuleBasedStateMachine):
