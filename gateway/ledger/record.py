@@ -99,19 +99,10 @@ _decoder = msgspec.json.Decoder(Record)
 def encode(record: Record) -> bytes:
     """The leaf bytes of ``record``; text beyond the caps is cut and ``cut`` set."""
     r = record
-    if (
-        len(r.asked) > TEXT
-        or len(r.purpose) > TEXT
-        or len(r.principal) > TEXT
-        or len(r.tenant) > TEXT
-        or len(r.cred) > TEXT
-        or len(r.model) > TEXT
-        or len(r.effect) > TEXT
-        or len(r.policy_rev) > TEXT
-        or len(r.reasons) > REASONS
-        or len(r.obligations) > OBLIGATIONS
-    ):
-        return _encoder.encode(_cut(record, TEXT))
+    # Together they are short in nearly every record, and then none is too long.
+    texts = r.asked, r.purpose, r.principal, r.tenant, r.cred, r.model, r.effect, r.policy_rev
+    if len("".join(texts)) > TEXT or len(r.reasons) > REASONS or len(r.obligations) > OBLIGATIONS:
+        record = _cut(record, TEXT)
     leaf = _encoder.encode(record)
     return leaf if len(leaf) <= ROOMY else _encoder.encode(_cut(record, TEXT))
 
