@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.ledger import files, note
+from gateway.ledger import files, note, readonly
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.tail import Tail
@@ -52,7 +49,7 @@ def anchored(directory: Path) -> list[Stored]:
     if not path.exists():
         return []
     try:
-        with _reading(path) as db:
+        with closing(readonly.connect(path)) as db:
             rows = db.execute(_ANCHORED).fetchall()
         return [Stored(Checkpoint.parse((signed := note.parse(raw)).text), signed, t_us) for raw, t_us in rows]
     except (sqlite3.DatabaseError, note.BadNote, UnicodeDecodeError) as error:
@@ -65,34 +62,11 @@ def tail(directory: Path) -> Tail | None:
     if not path.exists():
         return None
     try:
-        with _reading(path) as db:
+        with closing(readonly.connect(path)) as db:
             row = db.execute("SELECT CAST(size AS INTEGER), CAST(hashes AS BLOB) FROM tail").fetchone()
     except (sqlite3.DatabaseError, UnicodeDecodeError):  # it only helps to be exact: nothing rests on it
         return None
     return Tail(int(row[0]), bytes(row[1])) if row and None not in row else None
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that changes nothing. What a writer left half done when it died is undone in a copy.
-
-    Raises: sqlite3.Error.
-    """
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-        try:
-            db.execute("SELECT 1 FROM sqlite_master").fetchall()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
-                raise
-        else:
-            yield db
-            return
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in (path.name, f"{path.name}-journal"):
-            if path.with_name(name).exists():
-                shutil.copy(path.with_name(name), scratch)
-        with closing(sqlite3.connect(Path(scratch) / path.name)) as db:
-            yield db
 
 
 def _create(path: Path) -> None:

@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from gateway.ledger import segment
+from gateway.ledger import readonly, segment
 from gateway.ledger.errors import LedgerCorrupt, LedgerError, NoSuchRecord
 from gateway.ledger.sealed import Block, Sealed
 
@@ -19,19 +19,14 @@ _OUT_OF_REACH = frozenset(
 )
 """Says nothing about the bytes of the file."""
 
+_HELP = "check its owner and rights, that no other program holds it, and that TMPDIR has room for it"
+
 
 def shards(root: Path) -> list[str]:
     """Names of the shards under ``root``, sorted; [] when there is none."""
     if not root.is_dir():
         return []
     return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and segment.files(entry))
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """A read-only connection to a segment. Raises: sqlite3.OperationalError."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-    )
 
 
 class ShardReader:
@@ -137,16 +132,16 @@ class ShardReader:
         except sqlite3.DatabaseError as error:
             self.close()
             if error.sqlite_errorcode & 0xFF in _OUT_OF_REACH:
-                raise LedgerError(
-                    f"{path} cannot be opened ({error}): it was in use and has a log beside it; "
-                    "copy both to a place that can be written"
-                ) from error
+                raise LedgerError(f"{path} cannot be opened ({error}): {_HELP}") from error
             raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from its copy") from error
+        except OSError as error:  # reading what a crash left needs a copy
+            self.close()
+            raise LedgerError(f"{path} cannot be copied to the temporary directory ({error}): {_HELP}") from error
 
     def _connection(self, path: Path) -> sqlite3.Connection:
         if self._open is None or self._open[0] != path:
             self.close()
-            db = connect(path)
+            db = readonly.connect(path)
             try:
                 segment.check_meta(db, path, self.shard)
             except BaseException:
