@@ -21,16 +21,17 @@ Selected: {selection}. {count} records; {proofs} of them with a proof each.
 | `keyring-ledger`, `keyring-governance` | public keys, and the tree sizes that each may sign |
 | `governance.jsonl` | what was changed by whom: models, policies, keys, holds, erasures, exports |
 | `verification.json` | what our own verification of the whole ledger said when this was made |
-| `verify_ledger.py` | a verifier of one file; it needs Python 3.10 and nothing else |
+| `verify_ledger.py` | a verifier of one file, 200 lines; it needs Python 3.11 and the package `cryptography` |
 | `SHA256SUMS` | digests of all files above |
 | `export.tlog-proof` | the log's own record of this export: its `sums` is the SHA-256 of `SHA256SUMS` |
 
 ## How to check it
 
+    python3 -m pip install cryptography
     sha256sum --check SHA256SUMS
     sha256sum SHA256SUMS                    # is "sums" in what the next line prints
     python3 verify_ledger.py --proof export.tlog-proof --keyring keyring-governance
-    python3 verify_ledger.py --proof proofs/FILE --keyring keyring-ledger
+    python3 verify_ledger.py --proof proofs/*.tlog-proof --keyring keyring-ledger
 
 Compare the keyrings with copies that came another way: keys that come with the evidence prove that it is consistent,
 not whose it is. Each record of `leaves.jsonl` can be proved on demand (`gateway ledger prove ID`); ask for any.

@@ -25,9 +25,9 @@ STANDALONE = Path(proof.__file__).parent / "standalone" / "verify_ledger.py"
 
 
 def standalone(*arguments: object) -> tuple[int, str]:
-    """Run the one-file verifier, isolated from everything installed."""
+    """Run the one-file verifier as an auditor does."""
     done = subprocess.run(
-        [sys.executable, "-I", "-S", str(STANDALONE), *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-I", str(STANDALONE), *map(str, arguments)], capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -1,298 +1,199 @@
 #!/usr/bin/env python3
-"""Check a prediction ledger without the software that wrote it: one file, the standard library, Python 3.10 or later.
+"""Check a prediction ledger without the software that wrote it: one file, Python 3.11 or later, and `cryptography`.
 
     python3 verify_ledger.py DATA_DIRECTORY [--keyring FILE] [--from HEAD]...
-    python3 verify_ledger.py --proof FILE.tlog-proof --keyring FILE
+    python3 verify_ledger.py --proof FILE.tlog-proof... --keyring FILE
 
-It hashes every record into the tree of RFC 9162 and holds the result against the signed heads
-(c2sp.org/tlog-checkpoint), the anchors of the governance ledger, and heads that you kept. Ed25519 is checked here
-(RFC 8032); ML-DSA-44 lines are not. Exit status: 0 all holds, 1 something does not, 2 it could not be checked.
+It hashes every record into the tree of RFC 9162 and holds that against signed heads (c2sp.org/tlog-checkpoint), anchors
+in the governance ledger, and heads that you kept. It changes nothing, and leaves ML-DSA-44, witnesses, clocks, counters
+and payloads to `gateway ledger verify`. Exit status: 0 all holds, 1 something does not, 2 it could not be checked.
 """
 
 import argparse
-import base64
-import hashlib
+import functools
 import json
+import shutil
 import sqlite3
 import sys
+import tempfile
+from base64 import b64decode
 from collections.abc import Iterator
+from hashlib import sha256
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-Point = tuple[int, int, int, int]
-Finding = tuple[str, str, str]
-Key = tuple[str, bytes, int, bytes, int, int]  # name, id, type, public key, first and last size that it may sign
-P = 2**255 - 19
-L = 2**252 + 27742317777372353535851937790883648493
-D = -121665 * pow(121666, P - 2, P) % P
+try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+except ImportError:
+    print("CANNOT: signatures are checked by the package cryptography: python3 -m pip install cryptography")
+    sys.exit(2)
 
-
-class Head(NamedTuple):
-    size: int
-    root: bytes
-    source: str
-
-
-def add(a: Point, b: Point) -> Point:
-    p, q = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
-    r, s = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
-    e, f, g, h = q - p, s - r, s + r, q + p
-    return (e * f % P, g * h % P, f * g % P, e * h % P)
-
-
-def times(n: int, point: Point) -> Point:
-    out = (0, 1, 1, 0)
-    while n:
-        if n & 1:
-            out = add(out, point)
-        point, n = add(point, point), n >> 1
-    return out
-
-
-def point_of(raw: bytes) -> Point:
-    value = int.from_bytes(raw, "little")
-    sign, y = value >> 255, value & ((1 << 255) - 1)
-    square = (y * y - 1) * pow(D * y * y + 1, P - 2, P) % P
-    x = pow(square, (P + 3) // 8, P)
-    if (x * x - square) % P:
-        x = x * pow(2, (P - 1) // 4, P) % P
-    if y >= P or (x * x - square) % P or (not x and sign):
-        raise ValueError("a signature or key is no point of the curve")
-    x = P - x if x & 1 != sign else x
-    return (x, y, 1, x * y % P)
-
-
-def ed25519_verifies(public: bytes, message: bytes, signature: bytes) -> bool:
-    s = int.from_bytes(signature[32:], "little")
-    if len(signature) != 64 or s >= L:
-        return False
-    h = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % L
-    base = point_of((4 * pow(5, P - 2, P) % P).to_bytes(32, "little"))
-    left, right = times(s, base), add(point_of(signature[:32]), times(h, point_of(public)))
-    return all((left[i] * right[2] - right[i] * left[2]) % P == 0 for i in (0, 1))
-
-
-def leaf_hash(leaf: bytes) -> bytes:  # the tree of RFC 9162, section 2.1
-    return hashlib.sha256(b"\x00" + leaf).digest()
+Head = tuple[int, bytes, str]  # size, root, and who vouches for them
+Keys = dict[tuple[str, bytes], tuple[int, bytes, int, float]]  # by name and id: kind, key, first and last size to sign
+Peaks = list[tuple[int, bytes]]  # a growing tree: number of leaves and root of its perfect subtrees, largest first
+SEGMENT = "[0-9]" * 12 + ".db"  # a file of records, named by the number of the first
+DAMAGE = (InvalidSignature, LookupError, TypeError, ValueError, sqlite3.Error)
 
 
 def node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return sha256(b"\x01" + left + right).digest()
 
 
-class Tree:
-    def __init__(self) -> None:
-        self.size = 0
-        self.peaks: list[bytes] = []  # roots of perfect subtrees, largest first
-
-    def add(self, item: bytes) -> None:
-        n, self.size = self.size, self.size + 1
-        while n & 1:
-            item, n = node(self.peaks.pop(), item), n >> 1
-        self.peaks.append(item)
-
-    def root(self) -> bytes:
-        out = self.peaks[-1] if self.peaks else hashlib.sha256(b"").digest()
-        for peak in reversed(self.peaks[:-1]):
-            out = node(peak, out)
-        return out
+def grow(peaks: Peaks, item: bytes) -> None:
+    count = 1
+    while peaks and peaks[-1][0] == count:
+        count, item = 2 * count, node(peaks.pop()[1], item)
+    peaks.append((count, item))
 
 
-def root_of_proof(index: int, size: int, item: bytes, hashes: list[bytes]) -> bytes:
-    fn, sn = index, size - 1
-    for other in hashes:
-        if sn == 0:
-            return b""
-        if fn & 1 or fn == sn:
-            item = node(other, item)
-            while not fn & 1 and fn:
-                fn, sn = fn >> 1, sn >> 1
-        else:
-            item = node(item, other)
-        fn, sn = fn >> 1, sn >> 1
-    return item if sn == 0 else b""
+def root_of(peaks: Peaks) -> bytes:
+    return functools.reduce(lambda low, high: node(high, low), [root for _, root in peaks[::-1]] or [sha256().digest()])
 
 
-def read_keyring(path: Path) -> list[Key]:
-    keys = []
-    for line in path.read_text("utf-8").splitlines() if path.exists() else []:
-        words = line.split("#")[0].split()
-        if words:
-            name, key_id, encoded = words[0].split("+", 2)
-            raw = base64.b64decode(encoded, validate=True)
-            if hashlib.sha256(name.encode() + b"\n" + raw).hexdigest()[:8] != key_id:
-                raise ValueError(f"keyring {path}: the id of {name} does not belong to its key")
-            first, last = (words[1:] + ["0", "-"][len(words) - 1 :])[:2]
-            limit = sys.maxsize if last == "-" else int(last)
-            keys.append((name, bytes.fromhex(key_id), raw[0], raw[1:], int(first), limit))
+def root_by_path(index: int, size: int, item: bytes, path: list[bytes]) -> bytes:
+    """The root of ``size`` leaves if ``item`` is at ``index``; ``path`` holds the other children, lowest first."""
+    if size == 1:
+        return item if not path else b""
+    left = 1 << (size - 1).bit_length() - 1  # leaves below the left child: the largest power of two below the size
+    if index < left:
+        return node(root_by_path(index, left, item, path[:-1]), path[-1])
+    return node(path[-1], root_by_path(index - left, size - left, item, path[:-1]))
+
+
+def read_keyring(path: Path) -> Keys:
+    """Lines of ``name+id+base64(kind, key)``, first size, last size. Ids are computed, not believed."""
+    keys: Keys = {}
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    for key, *sizes in filter(None, (line.split("#")[0].split() for line in lines)):
+        name, _, encoded = key.split("+", 2)
+        raw, (first, last) = b64decode(encoded, validate=True), (*sizes, *("0", "-")[len(sizes) :])
+        key_id = sha256(name.encode() + b"\n" + raw).digest()[:4]
+        keys[name, key_id] = (raw[0], raw[1:], int(first), float(last.replace("-", "inf")))
     return keys
 
 
-def open_head(data: bytes, keys: list[Key], source: str) -> tuple[str, Head]:
-    """The origin and head of a signed checkpoint. Raises ValueError when it must not be believed."""
-    text, _, signatures = data.decode("utf-8").rpartition("\n\n")
-    text += "\n"
-    origin, digits, root = text.split("\n")[:3]
-    size, believed = int(digits), False
-    for line in signatures.strip("\n").split("\n"):
-        dash, name, encoded = line.split(" ")
-        if dash != "—":
-            raise ValueError(f"{source}: a signature line does not begin with a dash")
-        raw = base64.b64decode(encoded, validate=True)
-        for known, key_id, kind, public, first, last in keys:
-            if (known, key_id, known, kind) != (name, raw[:4], origin, 1) or not first <= size <= last:
-                continue
-            if not ed25519_verifies(public, text.encode(), raw[4:]):
-                raise ValueError(f"{source}: the signature of {name} does not verify")
+def open_head(note: bytes, shard: str, keys: Keys, source: str) -> Head:
+    """The head in a signed checkpoint. Raises when no key of that log signed it, or one of them did not."""
+    text, _, signatures = note.decode("utf-8").rpartition("\n\n")
+    (origin, size, root), believed = text.split("\n")[:3], False
+    for dash, name, encoded in (line.split(" ") for line in signatures.strip("\n").split("\n")):
+        raw = b64decode(encoded, validate=True)
+        kind, public, first, last = keys.get((name, raw[:4]), (0, b"", 0, 0))
+        if (dash, name, kind) == ("—", origin, 1) and first <= int(size) <= last:  # 1 is Ed25519
+            Ed25519PublicKey.from_public_bytes(public).verify(raw[4:], f"{text}\n".encode())
             believed = True
-    if not believed:
-        raise ValueError(f"{source}: no signature of {origin} at size {size} by a known key")
-    return origin, Head(size, base64.b64decode(root, validate=True), source)
+    if not believed or origin.rpartition("/")[2] != shard:
+        raise ValueError(f"BAD_SIGNATURE: {source} is not signed by a known key of {shard} for size {size}")
+    return int(size), b64decode(root, validate=True), source
 
 
-def segments(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("*.db") if p.stem.isdigit() and len(p.stem) >= 12)
-
-
-def rows(path: Path, sql: str) -> Iterator[Any]:
-    db = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True)
-    try:
-        yield from db.execute(sql)
-    finally:
+def rows(path: Path, sql: str, *values: int) -> Iterator[Any]:
+    """What a query finds. Nothing is changed: what a writer left half done when it died is undone in a copy."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            db.execute("SELECT 1 FROM sqlite_master").fetchall()
+        except sqlite3.OperationalError:
+            for file in sorted(path.parent.glob(f"{path.name}*"), reverse=True):  # the journal before what it mends
+                shutil.copyfile(file, Path(scratch, file.name))
+            db = sqlite3.connect(Path(scratch, path.name))
+        yield from db.execute(sql, values)
         db.close()
 
 
-class Shard:
-    """One pass over one shard; stops at the first thing that does not hold."""
+@functools.lru_cache(2)
+def tile(folder: Path, n: int) -> bytes:
+    """The stored hashes of records 256 n to 256 n + 255, from the segment of the last of them."""
+    path = max(path for path in folder.glob(SEGMENT) if int(path.stem) <= n * 256 + 255)
+    return b"".join(row[0] for row in rows(path, "SELECT CAST(hashes AS BLOB) FROM tile WHERE level=0 AND n=?", n))
 
-    def __init__(self, folder: Path, heads: list[Head]) -> None:
-        self.folder, self.waiting, self.tree = folder, sorted(heads), Tree()
-        self.tile: list[bytes] = []
-        self.anchors: dict[str, list[Head]] = {}
 
-    def check(self) -> Finding | None:
-        name, paths = self.folder.name, segments(self.folder)
+def check_shard(folder: Path, heads: list[Head], peaks: Peaks) -> Iterator[tuple[str, Head]]:
+    """Grow the tree of a shard and hold it against heads. Yields what it anchors; raises at what does not hold."""
+    hashes, size, ahead = b"", 0, sorted(head for head in heads if head[0])
+    for path, following in pairwise([*sorted(folder.glob(SEGMENT)), folder]):
+        meta = dict(rows(path, "SELECT key, value FROM meta"))
+        if (meta["shard"], meta["first_seq"], meta["root"]) != (folder.name, int(path.stem), root_of(peaks)):
+            raise ValueError(f"EDITED: {path.name} does not continue the segment before it")
+        gone = ((seq, None) for seq in range(size, int(following.stem) if "pruned" in meta else 0))
+        for seq, leaf in chain(gone, rows(path, "SELECT seq, CAST(coalesce(leaf, '') AS BLOB) FROM leaf ORDER BY seq")):
+            record = {"shard": folder.name, "seq": seq} if leaf is None else json.loads(leaf)
+            if (record["shard"], record["seq"], seq) != (folder.name, size, size):
+                raise ValueError(f"MISSING: place {size} has record {record['shard']}/{record['seq']}, stored as {seq}")
+            for shard, count, root in map(str.split, record.get("fields", {}).get("heads", ())):  # an anchor or a seal
+                yield shard, (int(count), b64decode(root), f"an anchor in {folder.name}")
+            item = tile(folder, seq >> 8)[(seq & 255) * 32 :][:32] if leaf is None else sha256(b"\x00" + leaf).digest()
+            grow(peaks, item)
+            size, hashes = size + 1, (hashes + item)[-32 * 256 :]
+            if size % 256 == 0 and hashes != tile(folder, seq >> 8):
+                raise ValueError(f"EDITED: records {size - 256} to {seq} do not hash to the stored tree")
+            while ahead and ahead[0][0] == size:
+                if (head := ahead.pop(0))[1] != root_of(peaks):
+                    raise ValueError(f"EDITED: the first {size} records do not have the root of {head[2]}")
+    if ahead:
+        raise ValueError(f"TRUNCATED: there are {size} records, {ahead[-1][2]} covers {ahead[-1][0]}")
+
+
+def check_data(data: Path, keyring: Path | None, kept: list[tuple[str, bytes]]) -> int:
+    """Check every shard, those of the governance ledger first: they anchor the others. Returns the exit status."""
+    anchors, found = dict[str, list[Head]](), list[str]()
+    folders = [f for root in ("governance", "ledger") for f in sorted(data.glob(f"{root}/*")) if [*f.glob(SEGMENT)]]
+    for folder in folders:
+        name, vouched, peaks = folder.name, anchors.get(folder.name, []), Peaks()
         try:
-            stored = dict(row for path in paths for row in rows(path, "SELECT n, hashes FROM tile WHERE level = 0"))
-            for place, path in enumerate(paths):
-                meta = dict(rows(path, "SELECT key, value FROM meta"))
-                here = (meta["shard"], meta["first_seq"], bytes(meta["root"]))
-                if here != (name, int(path.stem), self.tree.root()):
-                    return ("EDITED", name, f"{path.name} does not continue the segment before it")
-                if "pruned" in meta:  # deleted after their time; their hashes are in the tiles
-                    for seq in range(self.tree.size, int(paths[place + 1].stem)):
-                        self.grow(stored[seq >> 8][(seq & 255) * 32 : (seq & 255) * 32 + 32], stored)
-                for seq, leaf in rows(path, "SELECT seq, CAST(leaf AS BLOB) FROM leaf ORDER BY seq"):
-                    if seq != self.tree.size:
-                        return ("MISSING", name, f"record {self.tree.size} is not there, {seq} follows")
-                    self.take(seq, leaf)
-                    self.grow(leaf_hash(leaf), stored)
-        except (sqlite3.Error, TypeError, KeyError, IndexError, ValueError) as error:
-            return ("EDITED", name, f"after {self.tree.size} records: {type(error).__name__}: {error}")
-        if self.waiting:
-            head = self.waiting[-1]
-            return ("TRUNCATED", name, f"have {self.tree.size} records, {head.source} covers {head.size}")
-        return None
-
-    def take(self, seq: int, leaf: bytes) -> None:
-        record = json.loads(leaf)
-        fields = record.get("fields", {})
-        if (record["shard"], record["seq"]) != (self.folder.name, seq):
-            raise ValueError(f"place {seq} holds record {record['shard']}/{record['seq']}")
-        if record["kind"] == "boot" and (fields["size"], fields["root"]) != (seq, self.tree.root().hex()):
-            raise ValueError(f"the records before {seq} are not those that this boot saw")
-        if record["kind"] in ("anchor", "seal"):
-            for shard, size, root in (line.split(" ") for line in fields["heads"]):
-                head = Head(int(size), base64.b64decode(root), f"an anchor in {self.folder.name}")
-                self.anchors.setdefault(shard, []).append(head)
-
-    def grow(self, item: bytes, stored: dict[int, bytes]) -> None:
-        self.tree.add(item)
-        self.tile.append(item)
-        if len(self.tile) == 256:
-            if stored[self.tree.size // 256 - 1] != b"".join(self.tile):
-                raise ValueError("the records before do not hash to the stored tree")
-            self.tile = []
-        while self.waiting and self.waiting[0].size == self.tree.size:
-            head = self.waiting.pop(0)
-            if head.root != self.tree.root():
-                raise ValueError(f"the first {head.size} records do not have the root of {head.source}")
+            notes = [(note, "a head that you kept") for log, note in kept if log == name]
+            for path in folder.glob("checkpoints.db"):
+                notes += rows(path, "SELECT CAST(coalesce(note, '') AS BLOB), 'an anchored head' FROM head")
+            notes += [(path.read_bytes(), "its newest head") for path in folder.glob("checkpoint")]  # last: it may grow
+            keys = read_keyring(keyring or folder.parent / "keyring")
+            heads = vouched + [open_head(note, name, keys, source) for note, source in notes]
+            if any(head[0] < max(heads)[0] for head in heads if head[2] == "its newest head"):
+                raise ValueError("REPLAYED: its newest head is older than one that was anchored or kept")
+            for shard, head in check_shard(folder, heads, peaks):
+                if folder.parent.name == "governance":
+                    anchors.setdefault(shard, []).append(head)
+        except DAMAGE as error:
+            found.append(f"{name}: {str(error) or type(error).__name__}")
+        print(f"{name}: {sum(count for count, _ in peaks)} records read")
+    for name in sorted({*anchors, *dict(kept)} - {folder.name for folder in folders}):
+        found.append(f"{name}: SHARD_MISSING: a head of it is known, and no record is there")
+    print(*found, f"{'NOT OK' if found else 'OK'}: {len(folders)} shards, {len(found)} findings", sep="\n")
+    return 1 if found else 0 if folders else 2
 
 
-def own_heads(folder: Path, keys: list[Key]) -> list[Head]:
-    notes = [(folder / "checkpoint").read_bytes()] if (folder / "checkpoint").exists() else []
-    if (folder / "checkpoints.db").exists():
-        sql = "SELECT CAST(coalesce(note, '') AS BLOB) FROM head ORDER BY size"
-        notes += [row[0] for row in rows(folder / "checkpoints.db", sql)]
-    opened = [open_head(data, keys, "a signed head") for data in notes]
-    if any(origin.rpartition("/")[2] != folder.name for origin, _ in opened):
-        raise ValueError("a signed head is of another log")
-    return [head for _, head in opened]
-
-
-def check_data(data: Path, keyring: Path | None, outside: list[Path]) -> tuple[list[Finding], int]:
-    found: list[Finding] = []
-    anchors: dict[str, list[Head]] = {}
-    leaves, seen = 0, set()
-    for root in (data / "governance", data / "ledger"):
-        keys = read_keyring(keyring or root / "keyring")
-        for folder in sorted(p for p in root.iterdir() if p.is_dir() and segments(p)) if root.is_dir() else []:
-            name, own, kept = folder.name, [], []
-            seen.add(name)
-            try:
-                own = own_heads(folder, keys)
-                mine = [p for p in outside if p.read_text("utf-8").split("\n")[0].rpartition("/")[2] == name]
-                kept = [open_head(p.read_bytes(), keys, f"the head in {p.name}")[1] for p in mine]
-            except (ValueError, sqlite3.Error) as error:
-                found.append(("BAD_SIGNATURE", name, str(error)))
-            vouched = anchors.get(name, [])
-            if own and vouched and own[0].size < max(vouched).size:
-                found.append(("REPLAYED", name, f"the newest head covers {own[0].size} records, more were anchored"))
-            shard = Shard(folder, own + kept + vouched)
-            found += [finding] if (finding := shard.check()) else []
-            leaves += shard.tree.size
-            print(f"{name}: {shard.tree.size} records, {len(own)} signed heads, {len(vouched)} anchors")
-            anchors.update(shard.anchors)
-    found += [("SHARD_MISSING", name, "its records were anchored") for name in sorted(set(anchors) - seen)]
-    return found, leaves
-
-
-def check_proof(path: Path, keys: list[Key]) -> None:
+def check_proof(path: Path, keys: Keys) -> None:
     top, _, signed = path.read_bytes().partition(b"\n\n")
-    header, extra, index, *hashes = top.decode("ascii").split("\n")
-    if header != "c2sp.org/tlog-proof@v1" or extra[:6] != "extra " or index[:6] != "index ":
-        raise ValueError("this is no tlog-proof with a record in it")
-    leaf, place = base64.b64decode(extra[6:]), int(index[6:])
-    origin, head = open_head(signed, keys, "its head")
-    record = json.loads(leaf)
-    if (record["shard"], record["seq"]) != (origin.rpartition("/")[2], place):
-        raise ValueError("the record says that it is of another place")
-    if root_of_proof(place, head.size, leaf_hash(leaf), [base64.b64decode(item) for item in hashes]) != head.root:
-        raise ValueError("the record does not lead to the signed root")
-    print(f"{leaf.decode()}\nOK: {record['shard']}/{place} is in the log {origin} of {head.size} records")
+    if not top.startswith(b"c2sp.org/tlog-proof@v1\nextra "):
+        raise ValueError(f"{path} is no tlog-proof with a record in it")
+    _, extra, index, *lines = top.decode("ascii").split("\n")
+    record, place = json.loads(leaf := b64decode(extra[6:])), int(index[6:])
+    size, root, log = open_head(signed, record["shard"], keys, signed.decode().split("\n")[0])
+    hashes = [sha256(b"\x00" + leaf).digest(), *map(b64decode, lines)]
+    if not record["seq"] == place < size or root_by_path(place, size, hashes[0], hashes[1:]) != root:
+        raise ValueError(f"EDITED: {path} does not lead from this record to the signed root")
+    print(f"{leaf.decode()}\nOK: {record['shard']}/{place} is in the log {log} of {size} records")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check a prediction ledger without the software that wrote it.")
-    parser.add_argument("data", nargs="?", type=Path)
-    parser.add_argument("--keyring", type=Path, help="public keys that you kept; better than those on the disk")
-    parser.add_argument("--from", dest="outside", action="append", type=Path, default=[], help="a head that you kept")
-    parser.add_argument("--proof", type=Path, help="check one record's proof; needs --keyring")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("data", nargs="?", type=Path, metavar="DATA_DIRECTORY")
+    task.add_argument("--proof", nargs="+", type=Path, default=[], help="proofs of single records; needs --keyring")
+    parser.add_argument("--keyring", type=Path, help="public keys that you kept; better than those beside the records")
+    parser.add_argument(
+        "--from", action="append", type=Path, default=[], dest="kept", help="signed heads that you kept"
+    )
     options = parser.parse_args()
     try:
-        if options.proof and options.keyring:
-            check_proof(options.proof, read_keyring(options.keyring))
-            return 0
-        if options.proof or options.data is None or not options.data.is_dir():
-            parser.error("give the data directory, or --proof and --keyring")
-        found, leaves = check_data(options.data, options.keyring, options.outside)
-    except (ValueError, KeyError, OSError) as error:
-        print(f"NOT OK: {error}")
+        for path in options.proof:
+            check_proof(path, read_keyring(options.keyring or Path("keyring")))
+        kept = [(note.split(b"\n")[0].decode().rpartition("/")[2], note) for note in map(Path.read_bytes, options.kept)]
+        return check_data(options.data, options.keyring, kept) if options.data else 0
+    except (OSError, *DAMAGE) as error:
+        print(f"{'CANNOT' if isinstance(error, OSError) else 'NOT OK'}: {str(error) or type(error).__name__}")
         return 2 if isinstance(error, OSError) else 1
-    for finding in found:
-        print("{} {}: {}".format(*finding))
-    print(f"{'NOT OK' if found else 'OK'}: {leaves} records, {len(found)} findings")
-    return 1 if found else 0 if leaves else 2
 
 
 if __name__ == "__main__":
