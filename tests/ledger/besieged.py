@@ -78,6 +78,21 @@ class Besieged:
                     child.kill()
                     return
 
+    def kill_all(self) -> None:
+        """kill -9 all its processes; nothing writes any more until ``restart``."""
+        supervisor = psutil.Process(self._process.pid)
+        victims = [supervisor, *supervisor.children(recursive=True)]  # the supervisor first: it starts no new ones then
+        for victim in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+        self._process.wait(START_S)
+        _, alive = psutil.wait_procs(victims[1:], START_S)
+        assert not alive, f"killed and still there: {alive}"
+
+    def restart(self) -> None:
+        """Start what was killed, or went, again."""
+        self._restart()
+
     def stop(self) -> None:
         """End the calls, then the gateway, as an operator would."""
         self._over.set()

@@ -30,12 +30,13 @@ def rounds(root: Path, count: int, seed: int) -> int:
             acknowledged |= fresh
         finally:
             victim.end()
-        assert_nothing_lost(root, acknowledged)
+        assert_nothing_lost(root, fresh, min(fresh))
         notary = Notary(root, LogKeys(root.parent / "keys" / "log"), clock_us=clock_us)
         notary.open()
         notary.catch_up()
         assert notary.alarms == {}
         notary.close()
+    assert_nothing_lost(root, acknowledged)
     report = verify_data(root.parent)
     assert report.errors == []
     return len(acknowledged)
