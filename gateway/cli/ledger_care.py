@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import getpass
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gateway.cli.ledger_note import clock_us, note
-from gateway.cli.ledger_options import DEFAULT, Data, Json, must_hold_ledger, plain_errors
+from gateway.cli.ledger_options import DEFAULT, Data, Json, locate, must_hold_ledger, plain_errors
 from gateway.cli.ledger_print import effects
 from gateway.ledger import export, holds, orders, record
 from gateway.ledger.errors import LedgerError, LedgerLocked, LedgerUnwritable
@@ -22,7 +24,7 @@ from gateway.ledger.holds import Hold
 from gateway.ledger.logkeys import Keyring, LogKeys
 from gateway.ledger.notary import KEYRING
 from gateway.ledger.payload_keys import FileKeys
-from gateway.ledger.reader import shards
+from gateway.ledger.reader import ShardReader, shards
 from gateway.ledger.retirement import retire_key
 from gateway.ledger.shard import ShardLedger
 from gateway.ledger.upkeep import LEAF_FLOOR_DAYS, Order
@@ -36,7 +38,9 @@ _PATIENCE_S = 60.0
 
 def erase(
     reason: Reason,
-    tenant: Annotated[str, typer.Option(help="The tenant that the principal or subject belongs to.")] = "",
+    tenant: Annotated[
+        str | None, typer.Option(help='The tenant that the principal or subject belongs to; "" where there is none.')
+    ] = None,
     subject: Annotated[
         str, typer.Option(help="Whose data it is, as the calls named it (parameter gateway_subject).")
     ] = "",
@@ -53,13 +57,10 @@ def erase(
         must_hold_ledger(data)
         if [bool(subject), bool(principal), bool(ids)].count(True) != 1:
             raise LedgerError("name one of --subject, --principal (both with --tenant), or prediction ids with --id")
-        named = _calls_of(data / PREDICTIONS, tenant, principal) if principal else {}
-        for item in ids or ():
-            shard, _, seq = item.rpartition("/")
-            if not shard or not seq.isdigit():
-                raise LedgerError(f"{item!r} is no prediction id: expected SHARD/NUMBER, such as gw.0/42")
-            named.setdefault(shard, []).append(int(seq))
-        digest = Vault(FileKeys(data / "keys" / "payload")).subject(tenant, subject).hex() if subject else ""
+        if tenant is None and not ids:
+            raise LedgerError(f"say with --tenant whose {subject or principal!r} it is: names are a tenant's own")
+        named = _calls_of(data / PREDICTIONS, tenant or "", principal) if principal else _recorded(data, ids or ())
+        digest = Vault(FileKeys(data / "keys" / "payload")).subject(tenant or "", subject).hex() if subject else ""
         root = data / PREDICTIONS
         given = {
             shard: Order(
@@ -73,7 +74,21 @@ def erase(
             for shard in (shards(root) if subject else named)
         }
         by = "subject" if subject else "principal" if principal else "id"
-        _carry_out(data, root, given, as_json, {"by": by, "tenant": tenant})
+        _carry_out(data, root, given, as_json, {"by": by, "tenant": tenant or ""})
+
+
+def _recorded(data: Path, ids: Sequence[str]) -> dict[str, list[int]]:
+    """Sequence numbers by shard. An erasure of what was never recorded would be a record that misleads.
+
+    Raises: LedgerError.
+    """
+    named: dict[str, list[int]] = {}
+    for item in ids:
+        root, shard, seq = locate(data, item)
+        with closing(ShardReader(root, shard)) as reader:
+            reader.leaf(seq)
+        named.setdefault(shard, []).append(seq)
+    return named
 
 
 def _calls_of(root: Path, tenant: str, principal: str) -> dict[str, list[int]]:

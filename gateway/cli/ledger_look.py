@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -18,7 +19,7 @@ from rich.console import Console
 from gateway.cli import ledger_payload, ledger_print
 from gateway.cli.ledger_authority import write_package
 from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, microseconds, must_hold_ledger, plain_errors
-from gateway.ledger import export, merkle
+from gateway.ledger import archive, export, merkle
 from gateway.ledger.authority import Selection
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.reader import ShardReader, shards
@@ -82,6 +83,7 @@ def show(
     prediction_id: Id,
     data: Data = DEFAULT,
     raw: Annotated[bool, typer.Option("--raw", help="The leaf's bytes as stored, nothing else.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print one record in full, and what became of the contents kept beside it.
 
@@ -98,7 +100,11 @@ def show(
     shown = {name: value for name, value in export.row(leaf).items() if value not in ("", (), {}, None)}
     if kept:
         shown["contents"] = kept
-    Console().print_json(json.dumps({**shown, "leaf_hash": merkle.leaf_hash(leaf).hex()}))
+    shown["leaf_hash"] = merkle.leaf_hash(leaf).hex()
+    if as_json:
+        typer.echo(json.dumps(shown))
+    else:
+        Console().print_json(json.dumps(shown))
 
 
 @contextmanager
@@ -112,7 +118,9 @@ def _stdout() -> Iterator[BinaryIO]:
 
 def export_command(
     data: Data = DEFAULT,
-    form: Annotated[str, typer.Option("--format", help="jsonl (rows) or raw (leaves as stored).")] = "jsonl",
+    form: Annotated[
+        str, typer.Option("--format", help="jsonl (rows), raw (leaves as stored) or parquet (both; needs --out).")
+    ] = "jsonl",
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
     shard: Annotated[str, typer.Option(help="Only this shard.")] = "",
     all_kinds: Annotated[bool, typer.Option("--all", help="Boots, beats and other events too.")] = False,
@@ -129,18 +137,32 @@ def export_command(
     """Write records, one JSON object a line, oldest first within each shard; or a package for an authority.
 
     Example: gateway ledger export --data ./data --format jsonl > records.jsonl
+    Example: gateway ledger export --data ./data --format parquet --out records.parquet
     Example: gateway ledger export --authority credit.zip --model credit --reason "market surveillance, case 17"
     """
-    if form not in ("jsonl", "raw"):
-        raise typer.BadParameter(f"{form!r} is none of jsonl, raw", param_hint="--format")
+    if form not in ("jsonl", "raw", "parquet"):
+        raise typer.BadParameter(f"{form!r} is none of jsonl, raw, parquet", param_hint="--format")
+    if form == "parquet" and out is None:
+        raise typer.BadParameter("Parquet is a file, not a stream: say where with --out", param_hint="--format")
     with plain_errors():
         must_hold_ledger(data)
+        if shard and shard not in (there := shards(data / PREDICTIONS)):
+            raise LedgerError(f"there is no shard {shard!r} under {data}: there are {', '.join(there)}")
+        if authority is None and (model or since or until):
+            raise LedgerError("--model, --since and --until choose what goes into a package: add --authority, or query")
         if authority is not None:
             if not reason:
                 raise LedgerError("a package for an authority is recorded: say with --reason who asked for it, and why")
             selection = Selection(microseconds(since, 0), microseconds(until, 1 << 62), model, shard)
             count = write_package(data, authority, selection, reason=reason, proofs=proofs)
             typer.echo(f"{authority}: {count} records; check it as its README.md says", err=True)
+            return
+        if form == "parquet" and out is not None:
+            with tempfile.TemporaryDirectory(dir=out.absolute().parent) as folder:
+                leaves = Path(folder) / "leaves.ndjson"
+                with leaves.open("wb") as file:
+                    file.writelines(_lines(data / PREDICTIONS, "raw", shard, all_kinds))
+                archive.parquet(leaves, out)
             return
         with out.open("wb") if out else _stdout() as file:
             file.writelines(_lines(data / PREDICTIONS, form, shard, all_kinds))

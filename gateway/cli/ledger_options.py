@@ -28,7 +28,9 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (LedgerError, OSError) as error:
-        typer.echo(f"gateway ledger: {error}", err=True)
+        named = isinstance(error, OSError) and error.filename is not None
+        said = f"{error.filename}: {error.strerror}" if named else error  # type: ignore[union-attr]
+        typer.echo(f"gateway ledger: {said}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -36,6 +38,13 @@ def must_hold_ledger(data: Path) -> None:
     """Raises: LedgerError when there is none in the data directory."""
     if not ledgers(data):
         raise LedgerError(f"there is no ledger under {data}: give the directory that 'gateway serve --data' uses")
+
+
+def must_be_there(keyring: Path) -> Path:
+    """A keyring that signatures are held against. Without it they would be called bad. Raises: LedgerError."""
+    if not keyring.exists():
+        raise LedgerError(f"there is no keyring {keyring}: give with --keyring the public keys that you kept")
+    return keyring
 
 
 def locate(data: Path, prediction_id: str) -> tuple[Path, str, int]:

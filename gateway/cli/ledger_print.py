@@ -105,9 +105,13 @@ def effects(root: Path, given: Mapping[str, Order], *, as_json: bool) -> None:
     for row in rows:
         records = row["records"]
         text = ", ".join(records[:5]) + (" ..." if len(records) > 5 else "") if isinstance(records, tuple) else ""
-        typer.echo(f"{row['prediction_id']}: {row['what']} of {row['count']} records ({text}), {row['kept']} kept back")
+        which = f" ({text})" if text else ""
+        what = f"{row['what']} of {_counted(int(str(row['count'])), 'record')}{which}, {row['kept']} kept back"
+        typer.echo(f"{row['prediction_id']}: {what}")
     if not rows:
         typer.echo("nothing to do")
+    elif not any(row["count"] for row in rows):
+        typer.echo("nothing was kept of that: it was erased before, or the name or tenant is another", err=True)
 
 
 def line(item: Row, *, as_json: bool, today: str = "") -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import ledger_print
-from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, plain_errors
+from gateway.cli.ledger_options import DEFAULT, Data, Id, Json, locate, must_be_there, plain_errors
 from gateway.cli.ledger_payload import check_payloads
 from gateway.cli.ledger_signing import sign_if_idle
 from gateway.ledger import proof
@@ -53,6 +53,8 @@ def verify_command(
         _verify_proof(proof_file, keyring or data / PREDICTIONS / KEYRING, as_json)
         return
     with plain_errors():
+        if keyring is not None:
+            must_be_there(keyring)
         count = sum(total(root) for root in ledgers(data))
         with ledger_print.progress(count, quiet=as_json) as advance:
             report = verify_data(
@@ -73,7 +75,7 @@ def verify_command(
 
 def _verify_proof(path: Path, keyring: Path, as_json: bool) -> None:
     with plain_errors():
-        ring = Keyring(keyring)
+        ring = Keyring(must_be_there(keyring))
         found = proof.parse(path.read_bytes())
         head = Checkpoint.parse(found.signed.text)
         try:

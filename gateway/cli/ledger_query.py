@@ -21,7 +21,7 @@ _ABOUT = "; ".join(f"{name}: {item.about}" for name, item in QUESTIONS.items())
 def query(
     question: Annotated[
         str, typer.Argument(help=f"A name ({_ABOUT}) or SQL over the views records, calls and predictions.")
-    ],
+    ] = "",
     model: Annotated[str, typer.Option(help="The model that the question is about.")] = "",
     version: Annotated[str, typer.Option(help="The version that the question is about.")] = "",
     digest: Annotated[str, typer.Option(help="The beginning of a policy digest.")] = "",
@@ -33,9 +33,15 @@ def query(
 ) -> None:
     """Ask what was predicted: by the name of a question, or in SQL.
 
+    Without a question: the names of those that are known.
+
     Example: gateway ledger query version --model credit --since 2026-11-01 --data ./data
     Example: gateway ledger query "SELECT outcome, count(*) FROM predictions GROUP BY ALL" --data ./data
     """
+    if not question:
+        listed = [(name, item.about, " ".join(f"--{each}" for each in item.needs)) for name, item in QUESTIONS.items()]
+        grid(["question", "about", "needs"], listed)
+        return
     with plain_errors():
         known = QUESTIONS.get(question)
         if known is None and " " not in question.strip():

@@ -69,7 +69,8 @@ def verify_data(
     Signatures are checked with the keyrings beside the ledgers, or with ``keyring``, which is the better
     evidence: a copy that was taken along earlier.
 
-    Raises: LedgerError when there is no ledger, or a file given from outside cannot be read.
+    Raises: LedgerError when there is no ledger or no shard of a name in ``only``, or a file given from outside cannot
+    be read.
     """
     found = [root for root in (data / PREDICTIONS, data / GOVERNANCE) if shards(root)]
     if not found:
@@ -91,6 +92,10 @@ def verify_data(
         report.findings += [f for f in vouched.findings if not only or f.shard in only] + part.findings
         if not governance:
             report.findings += [f for item in part.coverage if (f := vouched.unanchored(item)) is not None]
+    known = {item.shard for item in report.coverage} | {finding.shard for finding in report.findings}
+    if strange := sorted(set(only) - known):
+        there = ", ".join(name for root in found for name in shards(root))
+        raise LedgerError(f"there is no shard {strange[0]!r} under {data}: there are {there}")
     return report
 
 

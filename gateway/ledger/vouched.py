@@ -98,4 +98,8 @@ def read_head(path: Path) -> tuple[str, Stored, str]:
         head, t_us = Checkpoint.parse(signed.text), path.stat().st_mtime_ns // 1000
     except OSError as error:
         raise LedgerError(f"{path} cannot be read: {error.strerror}") from error
+    except note.BadNote as error:
+        raise LedgerError(
+            f"{path} is no signed head ({error}): expected a copy of a shard's file 'checkpoint'"
+        ) from error
     return head.origin.rpartition("/")[2], Stored(head, signed, t_us), f"the head in {path.name}"

@@ -92,6 +92,9 @@ def test_export_writes_what_outsiders_rely_on(data: Path) -> None:
     out = data / "out.jsonl"
     assert run("export", "--data", data, "--out", out).exit_code == 0
     assert out.read_text() == result.stdout
+    short = run("show", "gw.0/5", "--json", "--data", data).stdout
+    assert json.loads(short)["leaf_hash"] == json.loads(run("show", "gw.0/5", "--data", data).stdout)["leaf_hash"]
+    assert len(short.splitlines()) == 1
     raw = run("export", "--data", data, "--format", "raw").stdout.splitlines()
     assert record.decode(raw[0].encode()).prediction_id == "gw.0/1"
 
@@ -115,13 +118,24 @@ def test_show_and_tail(data: Path) -> None:
         (("show", "nonsense"), "is no prediction id"),
         (("prove", "gw.0/99"), "has 14 records and not this one"),
         (("consistency", "gw.0", 3, 99), "has 14 records, 99 were asked for"),
+        (("verify", "--shard", "gw.7"), "there is no shard 'gw.7'"),
+        (("verify", "--from", __file__), "test_ledger_command.py is no signed head"),
+        (("verify", "--keyring", "none"), "there is no keyring none"),
+        (("verify", "--proof", "none"), "none: No such file or directory"),
+        (("verify", "--proof", __file__, "--keyring", "none"), "there is no keyring none"),
+        (("export", "--shard", "gw.7"), "there is no shard 'gw.7'"),
+        (("export", "--since", "2026-11-01"), "choose what goes into a package"),
+        (("erase", "--id", "gw.0/99", "--reason", "r"), "has 14 records and not this one"),
+        (("erase", "--subject", "alice", "--reason", "r"), "say with --tenant whose 'alice' it is"),
     ],
 )
 def test_mistakes_are_one_clear_line(data: Path, arguments: tuple[object, ...], expected: str) -> None:
+    (data / "ledger" / "keyring").touch()
     result = run(*arguments, "--data", data)
     assert result.exit_code == 2
     assert expected in result.stderr
     assert len(result.stderr.splitlines()) == 1
+    assert not (data / "governance").exists(), "a mistake was recorded as if it had been done"
 
 
 @pytest.mark.parametrize("command", ["verify", "export", "tail"])
@@ -207,8 +221,18 @@ def test_keys_rotate_only_after_both_have_signed(data: Path) -> None:
     assert [path.name for path in (data / "keys" / "payload").glob("kek-*")] == ["kek-000002.key"]
 
 
-def test_questions_from_the_command_line(data: Path) -> None:
-    pytest.importorskip("duckdb", reason="needs the extra 'audit'")
+def test_an_erasure_that_found_nothing_says_so(data: Path) -> None:
+    done = run("erase", "--tenant", "acme", "--subject", "alice", "--reason", "r", "--data", data)
+    assert (done.exit_code, done.stdout) == (0, "gw.0/15: payload of 0 records, 0 kept back\n")
+    assert "nothing was kept of that" in done.stderr
+
+
+def test_questions_from_the_command_line(data: Path, tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb", reason="needs the extra 'audit'")
+    assert "--model --version" in next(line for line in run("query").stdout.splitlines() if "recall" in line)
+    assert run("export", "--format", "parquet", "--data", data).exit_code == 2
+    assert run("export", "--format", "parquet", "--out", tmp_path / "x.parquet", "--data", data).exit_code == 0
+    assert len(duckdb.sql(f"SELECT leaf, model FROM '{tmp_path / 'x.parquet'}'").fetchall()) == 12
     rows = json.loads(run("query", "version", "--model", "credit", "--data", data, "--json").stdout)
     assert [(row["decision"], row["calls"]) for row in rows] == [("allow", 11), ("deny", 1)]
     counted = run("query", "SELECT count(*) AS n FROM records", "--data", data)
@@ -248,6 +272,11 @@ def test_a_witness_in_another_process_cosigns(data: Path, tmp_path: Path) -> Non
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def test_every_command_shows_an_example() -> None:
+    for command in app.registered_commands:
+        assert f"Example: gateway ledger {command.name}" in run(str(command.name), "--help").output, command.name
 
 
 def test_examples_name_ids_as_the_gateway_writes_them() -> None:

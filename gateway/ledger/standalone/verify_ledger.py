@@ -65,8 +65,7 @@ def root_by_path(index: int, size: int, item: bytes, path: list[bytes]) -> bytes
 def read_keyring(path: Path) -> Keys:
     """Lines of ``name+id+base64(kind, key)``, first size, last size. Ids are computed, not believed."""
     keys: Keys = {}
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    for key, *sizes in filter(None, (line.split("#")[0].split() for line in lines)):
+    for key, *sizes in filter(None, (line.split("#")[0].split() for line in path.read_text("utf-8").splitlines())):
         name, _, encoded = key.split("+", 2)
         raw, (first, last) = b64decode(encoded, validate=True), (*sizes, *("0", "-")[len(sizes) :])
         key_id = sha256(name.encode() + b"\n" + raw).digest()[:4]
@@ -147,7 +146,7 @@ def check_data(data: Path, keyring: Path | None, kept: list[tuple[str, bytes]]) 
             for path in folder.glob("checkpoints.db"):
                 notes += rows(path, "SELECT CAST(coalesce(note, '') AS BLOB), 'an anchored head' FROM head")
             notes += [(path.read_bytes(), "its newest head") for path in folder.glob("checkpoint")]  # last: it may grow
-            keys = read_keyring(keyring or folder.parent / "keyring")
+            keys = read_keyring(keyring or folder.parent / "keyring") if notes else {}
             heads = vouched + [open_head(note, name, keys, source) for note, source in notes]
             if any(head[0] < max(heads)[0] for head in heads if head[2] == "its newest head"):
                 raise ValueError("REPLAYED: its newest head is older than one that was anchored or kept")
