@@ -2,7 +2,7 @@
 
 Checked on the way: segments abut, leaves are dense and name their own place, leaf bytes hash to the
 stored tiles and to every root that somebody vouches for, boots repeat size and root, counters add up,
-the clock does not run backwards.
+the clock does not run backwards, what was pruned is recorded as pruned.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.ledger import merkle, segment
 from gateway.ledger.errors import LedgerCorrupt, LedgerError
+from gateway.ledger.pruned import Pruned
 from gateway.ledger.reader import ShardReader
 from gateway.ledger.tail import Tail
 from gateway.ledger.tree import Tile, Tree
@@ -83,19 +84,20 @@ class Scan:
         self._differs: set[Head] = set()
         self._calls_of: dict[str, int] = {}
         self._boots: set[str] = set()
-        self._pruned: list[range] = []
+        self._pruned = Pruned()
         self._starts = {segment.first_seq(path): path for path in segment.files(root / shard)}
 
     def run(self) -> None:
         """Read everything that was committed when this began."""
         try:
             size = self._reader.size()
-            self._pruned = self._reader.pruned()
+            self._pruned = Pruned(self._reader.pruned())
             self._pass(0)
             while self._tree.size < size:
                 batch = self._reader.read(self._tree.size, min(_BATCH, size - self._tree.size))
                 self._take(batch, size)
                 self._progress(len(batch))
+            self.findings += self._pruned.judge(self._reader, self._root / self._shard, size)
         except LedgerCorrupt as error:
             self._find(Verdict.EDITED, str(error), self._tree.size)
         except LedgerError as error:
@@ -172,7 +174,7 @@ class Scan:
 
     def _skip(self, first: int, end: int) -> None:
         """Leaves ``[first, end)`` are not there; their hashes are taken from stored tiles where there are any."""
-        if not any(first in span and end - 1 in span for span in self._pruned):
+        if not self._pruned.covers(first, end):
             self._find(Verdict.MISSING, f"{end - first} of the records are not there", first, end - 1)
         for seq in range(first, end):
             tile = self._reader.tile(0, seq >> 8)
@@ -228,6 +230,8 @@ class Scan:
                 self._find_once(Verdict.EDITED, "records before this boot differ from what it saw", 0, max(0, seq - 1))
         elif line.kind == "recover":
             self._discount(line)
+        elif line.kind == "erase":
+            self._pruned.take(fields)
         elif line.kind in ("beat", "shutdown") and "started" in fields and line.boot in self._boots:
             self._check_counts(seq, line)
 

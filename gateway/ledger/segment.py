@@ -219,7 +219,13 @@ class Segment:
     @property
     def pruned(self) -> bool:
         """True when the leaves were deleted after their time; their hashes are still in the tiles."""
-        return self._db.execute("SELECT 1 FROM meta WHERE key='pruned'").fetchone() is not None
+        return self.pruned_us is not None
+
+    @property
+    def pruned_us(self) -> int | None:
+        """Up to which receipt time it was pruned; None when it was not."""
+        row = self._db.execute("SELECT value FROM meta WHERE key='pruned'").fetchone()
+        return int(row[0]) if row else None
 
     def newest_us(self) -> int:
         """The largest receipt time in the segment; 0 when empty."""

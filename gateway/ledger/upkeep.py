@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.ledger import record
 from gateway.ledger.sealed import Block, Sealed
-from gateway.ledger.segment import MAX_BLOCK, Segment
+from gateway.ledger.segment import MAX_BLOCK, Segment, files, first_seq
 from gateway.ledger.vault import Vault
 
 LEAF_FLOOR_DAYS = 183
@@ -126,13 +126,23 @@ def _rewrap(order: Order, segment: Segment, vault: Vault) -> Done:
 
 
 def _prune(order: Order, segment: Segment, vault: Vault) -> Done:
+    if segment.pruned:
+        return _pruned_before(order, segment)
     end, newest = segment.end(), segment.newest_us()
-    if segment.pruned or newest >= order.before_us:
+    if newest >= order.before_us:
         return Done()
     if order.held and any(_held(order.held, leaf) for leaf in segment.leaves()):
         return Done(kept=tuple(range(segment.first, end)))
     segment.prune(order.before_us)
     return Done(records=tuple(range(segment.first, end)))
+
+
+def _pruned_before(order: Order, segment: Segment) -> Done:
+    """What this very order pruned before a crash that kept it from being recorded; nothing of other orders."""
+    if segment.pruned_us != order.before_us:
+        return Done()
+    following = min(first for path in files(segment.path.parent) if (first := first_seq(path)) > segment.first)
+    return Done(records=tuple(range(segment.first, following)))
 
 
 def _held(held: Sequence[str], leaf: bytes) -> bool:
