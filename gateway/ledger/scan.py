@@ -102,6 +102,7 @@ class Scan:
             self._find(Verdict.EDITED, str(error), self._tree.size)
         except LedgerError as error:
             self._find(Verdict.CANNOT, str(error))
+            self._pending.clear()  # what was not read is not missing
         finally:
             self._reader.close()
         self._judge_heads()

@@ -133,7 +133,7 @@ class Segment:
                 db.execute(f"PRAGMA {pragma}").fetchall()
             found = db.execute("PRAGMA quick_check(1)").fetchone()[0] if check else "ok"
             if found != "ok":
-                raise LedgerCorrupt(f"{path} is damaged ({found}): restore it from its copy")
+                raise LedgerCorrupt(f"{path} is damaged ({' '.join(found.split())}): restore it from its copy")
         except sqlite3.OperationalError as error:
             db.close()
             raise unwritable(error, path) from error

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger import merkle, segment
-from gateway.ledger.reader import ShardReader, connect
+from gateway.ledger import merkle, readonly, segment
+from gateway.ledger.reader import ShardReader
 from gateway.ledger.sealed import Block, Sealed
 from gateway.ledger.segment import Segment
 from gateway.ledger.verify import verify
@@ -52,7 +52,7 @@ def test_a_failed_batch_leaves_nothing(live: Segment) -> None:
 
 def test_a_reader_cannot_write(live: Segment) -> None:
     live.commit([0, b"a"], [], [], [])
-    db = connect(live.path)
+    db = readonly.connect(live.path)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         db.execute("DELETE FROM leaf")
     db.close()

@@ -250,3 +250,10 @@ def test_a_finding_reads_like_a_sentence() -> None:
     assert str(Finding(Verdict.MISSING, "gw.0", "gone", 3, 5)) == "MISSING(3-5) gw.0: gone"
     assert str(Finding(Verdict.EDITED, "gw.0", "changed", 3)) == "EDITED(3) gw.0: changed"
     assert str(Finding(Verdict.SHARD_MISSING, "gw.0", "gone")) == "SHARD_MISSING gw.0: gone"
+
+
+async def test_what_a_newer_version_wrote_cannot_be_checked_and_is_not_called_missing(data: Path) -> None:
+    forgery.execute(the_segment(data), "PRAGMA user_version=99")
+    report = verify_data(data)
+    assert found(report) == [(Verdict.CANNOT, "gw.0", None, None)]
+    assert report.exit_status == 2
