@@ -139,7 +139,7 @@ class ShardReader:
             raise LedgerError(f"{path} cannot be copied to the temporary directory ({error}): {_HELP}") from error
 
     def _connection(self, path: Path) -> sqlite3.Connection:
-        if self._open is None or self._open[0] != path:
+        if self._open is None or self._open[0] != path or readonly.is_stale(self._open[1], path):
             self.close()
             db = readonly.connect(path)
             try:

@@ -63,6 +63,22 @@ async def test_a_copy_stays_readable_as_long_as_it_is_open(crashed: Path) -> Non
     assert len(first) == 10
 
 
+async def test_a_reader_that_saw_a_crash_sees_what_the_writer_appends_when_it_lives_again(
+    root: Path, open_shard: Open
+) -> None:
+    """A follower keeps its reader for as long as the gateway runs."""
+    ledger = await open_shard()
+    await fill(ledger, 50)
+    await ledger.close()
+    assert die_inside(segment.files(root / "gw.0")[-1], *ERASING).stat().st_size > 0
+    with closing(ShardReader(root, "gw.0")) as reader:
+        assert reader.size() == 52
+        again = await open_shard()
+        await fill(again, 10)
+        assert reader.size() == 63
+        assert len(reader.read(50)) == 13
+
+
 async def test_nothing_can_be_written_through_it(crashed: Path) -> None:
     for path in segment.files(crashed / "ledger" / "gw.0"):
         with closing(readonly.connect(path)) as db, pytest.raises(sqlite3.OperationalError, match="readonly"):
