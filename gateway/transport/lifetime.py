@@ -54,10 +54,10 @@ class Lifetime:
         """Judge the connection. ``greeted``: preface and acknowledgement have come. ``calls``: how many are open."""
         if calls:
             self._idle_ns = now_ns
+        if self._draining_ns is not None and (greeted or not calls):
+            return _if(self._grace_s if calls else _ACK_S, now_ns - self._draining_ns, Verdict.CLOSE)
         if not greeted:
             return _if(self._limits.handshake_s, now_ns - self._opened_ns, Verdict.CLOSE)
-        if self._draining_ns is not None:
-            return _if(self._grace_s if calls else _ACK_S, now_ns - self._draining_ns, Verdict.CLOSE)
         if self._age_ns and now_ns - self._opened_ns >= self._age_ns:
             return Verdict.DRAIN
         return Verdict.KEEP if calls else _if(self._limits.idle_s, now_ns - self._idle_ns, Verdict.DRAIN)

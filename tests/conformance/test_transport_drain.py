@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import grpc
@@ -37,6 +38,25 @@ async def test_what_does_not_finish_is_cancelled_after_the_grace(kind: str) -> N
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
             await call
         assert await call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+
+
+async def test_a_connection_that_was_just_made_is_served_not_reset(kind: str) -> None:
+    async with running(kind) as server:
+        accepted = _connect(server.port)
+        await asyncio.sleep(0.1)
+        queued = _connect(server.port)  # the loop does not turn between this and the drain: nobody has accepted it
+        loop = asyncio.get_running_loop()
+        for sock in (accepted, queued):
+            sock.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        said = [loop.run_in_executor(None, sock.recv, 4096) for sock in (accepted, queued)]
+        await server.transport.drain(grace_s=1)
+        assert [(await one)[3:4] for one in said] == [b"\x04", b"\x04"]  # SETTINGS
+        accepted.close()
+        queued.close()
+
+
+def _connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
 async def test_nobody_gets_in_afterwards(kind: str) -> None:

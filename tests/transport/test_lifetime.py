@@ -45,6 +45,14 @@ def test_a_drained_peer_that_does_not_answer_is_closed_soon() -> None:
     assert life.look(101 * S, greeted=True, calls=0) is Verdict.CLOSE
 
 
+def test_a_peer_that_has_not_spoken_when_it_is_drained_gets_a_moment_to() -> None:
+    life = Lifetime(LIMITS, 0, 0.0)
+    life.draining(2 * S, 30)
+    assert life.look(2 * S + S // 2, greeted=False, calls=0) is Verdict.KEEP
+    assert life.look(3 * S, greeted=False, calls=0) is Verdict.CLOSE
+    assert life.look(3 * S, greeted=False, calls=1) is Verdict.KEEP
+
+
 def test_zero_means_no_limit() -> None:
     life = Lifetime(Limits(handshake_s=0, idle_s=0, max_age_s=0), 0, 0.9)
     for greeted in (True, False):

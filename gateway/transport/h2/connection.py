@@ -78,9 +78,12 @@ class Connection(asyncio.Protocol):
         )
 
     def data_received(self, data: bytes) -> None:
-        if self._opening is not None and not (data := self._greeted(data)):
-            return
-        self._reader.receive(data)
+        if self._opening is None:
+            self._reader.receive(data)
+        elif opening := self._greeted(data):
+            self._reader.receive(opening)
+            if self._draining:
+                self._say_goaway()
 
     def eof_received(self) -> bool:
         return False
@@ -123,12 +126,17 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def drain(self, grace_s: float) -> None:
-        """Say GOAWAY, and close when the calls in flight have ended; ``look`` ends it ``grace_s`` later."""
+        """Say GOAWAY, and close when the calls in flight have ended; ``look`` ends it ``grace_s`` later.
+
+        A peer that has not spoken yet is about to, and hears GOAWAY then: to be cut off while it connects would fail
+        the first call of many a client.
+        """
         self._draining = True
         self._lifetime.draining(self._shared.clock_ns(), grace_s)
-        if self._opening is not None:
-            self._transport.close()
-            return
+        if self._opening is None:
+            self._say_goaway()
+
+    def _say_goaway(self) -> None:
         self._sender.after(self._core.begin_graceful_shutdown())
         self._sender.wake()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+import socket
 import time
 from collections.abc import Callable
 
@@ -18,6 +20,7 @@ _DEFAULT = Limits()
 _TICK_S = 0.02
 _TICKS_PER_LOOK = 25  # connections and slow bodies are looked at twice a second
 _BACKLOG = 1024
+_LAST_HANDSHAKE_S = 1.0  # for those who connected at the very end
 _FLUSH_S = 1.0  # for what is written already to reach a peer that reads
 _LAST_WORDS_S = 5.0  # for cancelled handlers to write their records
 
@@ -40,7 +43,7 @@ class H2Transport:
         self._compress_min_bytes = compress_min_bytes
         self._tls = tls
         self._clock_ns = clock_ns
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[tuple[asyncio.Server, socket.socket]] = []
         self._watchdog = Watchdog(self._look, _TICK_S)
         self._live: set[Connection] = set()
         self._ticks = 0
@@ -60,7 +63,7 @@ class H2Transport:
                 ssl=context,
                 ssl_handshake_timeout=(self._limits.handshake_s or None) if context else None,
             )
-            self._servers.append(server)
+            self._servers.append((server, sock))
         self._shared = shared
         self._watchdog.start()
         return port
@@ -69,8 +72,7 @@ class H2Transport:
         if not self._servers:
             return
         servers, self._servers = self._servers, []
-        for server in servers:
-            server.close()
+        await asyncio.gather(*(self._close(server, sock) for server, sock in servers))
         for connection in tuple(self._live):
             connection.drain(grace_s)
         await self._emptied(grace_s)
@@ -84,6 +86,22 @@ class H2Transport:
             connection.kill()
         await self._emptied(_FLUSH_S)
         self._watchdog.stop()
+
+    async def _close(self, server: asyncio.Server, sock: socket.socket) -> None:
+        """Stop listening on ``sock``; whoever has connected by now and waits for the loop is let in first, since the
+        kernel resets what is left in the queue."""
+        waiting = _waiting(sock)
+        server.close()
+        loop = asyncio.get_running_loop()
+        context = self._tls.context() if self._tls else None
+        for each in waiting:
+            with contextlib.suppress(OSError):  # it hung up, or its handshake failed
+                await loop.connect_accepted_socket(
+                    lambda: Connection(self._shared, self._live),
+                    each,
+                    ssl=context,
+                    ssl_handshake_timeout=_LAST_HANDSHAKE_S if context else None,
+                )
 
     async def _emptied(self, within_s: float) -> None:
         """Return when no connection is left, or after ``within_s``."""
@@ -101,3 +119,12 @@ class H2Transport:
                 connection.look(now, looks)
             if self._tls is not None:
                 self._tls.follow()
+
+
+def _waiting(sock: socket.socket) -> list[socket.socket]:
+    """The connections that nobody has accepted yet."""
+    found: list[socket.socket] = []
+    with contextlib.suppress(OSError):  # there is none, or no descriptor left for it
+        while True:
+            found.append(sock.accept()[0])
+    return found
