@@ -16,14 +16,26 @@ from gateway.config import Config
 Stops: TypeAlias = asyncio.Event
 
 
+RELIEVED = b"relieved\n"
+"""Said on a child's standard input, after the brief, when others serve in its place."""
+
+
 class Brief(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of JSON on the child's standard input: everything it needs to know. End of file means: stop."""
+    """One line of JSON on the child's standard input: everything it needs to know. End of file means: stop.
+
+    ``index`` is the worker's number, ``workers`` are the numbers of all that live under this configuration.
+    """
 
     role: str
     index: int
-    workers: int
+    workers: tuple[int, ...]
     port: int
     config: str
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker is the one of its generation that writes down what all of them see."""
+        return self.index == self.workers[0]
 
     def tree(self) -> Config:
         """The configuration, checked again."""
@@ -38,12 +50,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Child:
-    """One process under the supervisor. ``stop`` is set by the first SIGTERM or SIGINT and when the parent is
-    gone; a second signal ends the process at once. ``reload`` is called on SIGHUP."""
+    """One process under the supervisor. ``stop`` is set by the first SIGTERM or SIGINT, when the parent is gone and
+    when others serve in this one's place (``relieved``); a second signal ends the process at once. ``reload`` is called
+    on SIGHUP."""
 
     def __init__(self, brief: Brief, status_fd: int) -> None:
         self.brief = brief
         self.stop = asyncio.Event()
+        self.relieved = False
+        self._signalled = False
         self._status_fd = status_fd
 
     def report(self, status: Status) -> None:
@@ -70,18 +85,20 @@ class Child:
         loop.add_reader(sys.stdin.fileno(), self._parent_spoke, loop)
 
     def _stop_or_quit(self) -> None:
-        if self.stop.is_set():
+        if self._signalled:
             os._exit(130)
+        self._signalled = True
         self.stop.set()
 
     def _parent_spoke(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            gone = os.read(sys.stdin.fileno(), 1024) == b""
+            said = os.read(sys.stdin.fileno(), 1024)
         except BlockingIOError:
             return
-        if gone:
+        if not said:
             loop.remove_reader(sys.stdin.fileno())
-            self.stop.set()
+        self.relieved = self.relieved or said == RELIEVED
+        self.stop.set()
 
 
 async def _run(reload: Callable[[], Awaitable[None]]) -> None:

@@ -114,7 +114,7 @@ def _lenience(config: Config, data: DataDir, keeper: Keeper) -> LenienceWatch:
 
 
 def _observer(
-    config: Config, data: DataDir, workers: int, keeper: Keeper, families: Callable[[], Sequence[Family]]
+    config: Config, data: DataDir, workers: Sequence[int], keeper: Keeper, families: Callable[[], Sequence[Family]]
 ) -> Observer:
     settings = Settings(
         host=config.admin.host,
@@ -139,7 +139,7 @@ def _observer(
         states=data.state,
         keys=data.keys,
         memory=data.observer / "chronicle.json",
-        config={key.name: str(_value(config, key.path)) for key in keys()},
+        config={key.name: str(key.of(config)) for key in keys()},
     )
     chronicle.open()
     days = DailyUsage(
@@ -172,13 +172,6 @@ def _token(path: Path | None) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise StartupError(f"telemetry.webhook_token {path} cannot be read: {error.strerror}") from error
-
-
-def _value(config: Config, path: tuple[str, ...]) -> object:
-    value: object = config
-    for part in path:
-        value = getattr(value, part)
-    return value
 
 
 async def _nothing_to_reload() -> None:

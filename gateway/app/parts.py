@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from gateway import __version__
+from gateway.app.child import Brief
 from gateway.app.clocks import clock_ns, clock_s, clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
@@ -98,7 +99,7 @@ class Runtime:
         self.executor.shutdown(cancel_futures=True)
 
 
-async def models(config: Config, data: DataDir, index: int, workers: int) -> Runtime:
+async def models(config: Config, data: DataDir, brief: Brief) -> Runtime:
     """The models, loaded: those that cannot be are states with a reason, not failures.
 
     Raises: StartupError when a repository is not there at all.
@@ -108,14 +109,14 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
     runtime = OnnxRuntime(
         executor=executor,
         threads=config.models.threads,
-        instances=config.models.instances or max(2, len(os.sched_getaffinity(0)) // workers),
+        instances=config.models.instances or max(2, len(os.sched_getaffinity(0)) // len(brief.workers)),
         max_queue=config.models.max_queue,
         budget_ns=config.models.queue_ms * 1_000_000,
         providers=config.models.providers,
         run_limit_s=config.models.run_limit_s,
         default_max_batch_size=config.models.default_max_batch_size,
         op_libraries=frozenset(config.models.op_libraries),
-        journal=LoadJournal(data.state / "loading", str(index)),
+        journal=LoadJournal(data.state / "loading", str(brief.index)),
     )
     explicit = config.models.mode == "explicit"
     repository = DirectorySource(config.models.dirs, parse=parse_model_config, make=runtime.loader)
@@ -141,8 +142,8 @@ async def models(config: Config, data: DataDir, index: int, workers: int) -> Run
         names=repository.names,
         parse_json=parse_model_json,
         folder=data.state,
-        index=index,
-        workers=workers,
+        index=brief.index,
+        workers=brief.workers,
         epoch=epoch(),
         accept_files=config.models.accept_files,
         clock_s=clock_s,

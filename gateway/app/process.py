@@ -11,7 +11,7 @@ import sys
 
 import msgspec
 
-from gateway.app.child import Brief, Status
+from gateway.app.child import RELIEVED, Brief, Status
 from gateway.app.failure import StartupError
 
 _log = logging.getLogger("gateway.supervisor")
@@ -22,11 +22,12 @@ _HEALTHY_AFTER_S = 30.0
 
 
 class Process:
-    """A worker or the observer, as the supervisor sees it. ``role`` and ``index`` name it in logs."""
+    """A worker or the observer, as the supervisor sees it; it is told ``brief``, however often it is started."""
 
-    def __init__(self, role: str, index: int, workers: int, port: int, config: str) -> None:
-        self.name = f"{role} {index}" if role == "worker" else role
-        self._brief = Brief(role=role, index=index, workers=workers, port=port, config=config)
+    def __init__(self, brief: Brief) -> None:
+        self.name = f"{brief.role} {brief.index}" if brief.role == "worker" else brief.role
+        self.index = brief.index
+        self._brief = brief
         self._process: asyncio.subprocess.Process | None = None
         self._ready = False
 
@@ -83,15 +84,24 @@ class Process:
 
     async def stop(self, grace_s: float) -> None:
         """Ask the process to end, and end it when ``grace_s`` seconds have passed."""
+        self.signal(signal.SIGTERM)
+        await self._ended(grace_s)
+
+    async def relieve(self, grace_s: float) -> None:
+        """Have the process end because others serve in its place; end it when ``grace_s`` seconds have passed."""
+        if self._process is not None and self._process.returncode is None and self._process.stdin is not None:
+            self._process.stdin.write(RELIEVED)
+        await self._ended(grace_s)
+
+    async def _ended(self, within_s: float) -> None:
         process = self._process
         if process is None:
             return
-        self.signal(signal.SIGTERM)
         try:
-            async with asyncio.timeout(grace_s):
+            async with asyncio.timeout(within_s):
                 await process.wait()
         except TimeoutError:
-            _log.error("the %s did not end within %.0f s and is killed", self.name, grace_s)
+            _log.error("the %s did not end within %.0f s and is killed", self.name, within_s)
             self.signal(signal.SIGKILL)
             await process.wait()
 

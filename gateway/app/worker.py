@@ -13,7 +13,7 @@ from gateway.app import assembly, parts
 from gateway.app.assembly import Parts
 from gateway.app.catalog import CatalogFile
 from gateway.app.certificates import Certificates
-from gateway.app.child import Child, Status
+from gateway.app.child import Brief, Child, Status
 from gateway.app.clocks import clock_ns, clock_us
 from gateway.app.data import DataDir
 from gateway.app.failure import StartupError
@@ -46,7 +46,7 @@ async def work(child: Child, config: Config) -> None:
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     async with contextlib.AsyncExitStack() as stack:
-        have = await open_parts(stack, config, child.brief.index, child.brief.workers)
+        have = await open_parts(stack, config, child.brief)
         recorder = assembly.recorder(have)
         tls = parts.tls(config.tls)
         reporter = Reporter(have, child.brief.index, certificates=Certificates(tls))
@@ -71,30 +71,31 @@ async def work(child: Child, config: Config) -> None:
         await reporter.step()
         child.report(Status(ready_port=port))
         await _end(child, have)
-        reporter.leave()
-        await asyncio.sleep(config.server.drain_delay_s)
+        if not child.relieved:  # whom others relieve has nobody to tell: the gateway stays ready
+            reporter.leave()
+            await asyncio.sleep(config.server.drain_delay_s)
         await transport.drain(grace_s=config.server.grace_s)
         background.cancel()
         await asyncio.gather(background, return_exceptions=True)
         await _settle(recorder)
 
 
-async def open_parts(stack: contextlib.AsyncExitStack, config: Config, index: int, workers: int) -> Parts:
-    """Open every part of worker ``index`` of ``workers``; ``stack`` closes them, the ledger after all that may
+async def open_parts(stack: contextlib.AsyncExitStack, config: Config, brief: Brief) -> Parts:
+    """Open every part of the worker that ``brief`` names; ``stack`` closes them, the ledger after all that may
     still write. Raises: StartupError."""
-    data = DataDir(config.data)
+    data, index = DataDir(config.data), brief.index
     api_keys = parts.keys(data)
     trusted = await parts.trusted(config, data)
     if trusted is not None:
         stack.push_async_callback(trusted.close)
-    rules = await policies(config, data, leads=index == 0)
+    rules = await policies(config, data, leads=brief.leads)
     stack.callback(rules.close)
     tally = Tally()
     ledger = await parts.ledger(config, data, index, tally)
     stack.push_async_callback(ledger.close)
     counters = parts.counters(data)
     stack.callback(counters.close)
-    models = await parts.models(config, data, index, workers)
+    models = await parts.models(config, data, brief)
     stack.push_async_callback(models.close)
     memory = parts.memory(config, data)
     if memory is not None:

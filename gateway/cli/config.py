@@ -13,6 +13,7 @@ from rich.table import Table
 from gateway.config import Config, ConfigError
 from gateway.config.keys import keys
 from gateway.config.load import load_with_origins
+from gateway.config.reach import reach
 
 app = typer.Typer(help="Check, show and describe the configuration.", no_args_is_help=True)
 
@@ -28,29 +29,31 @@ def check(config: File = None) -> None:
 
 @app.command(epilog="Example: GATEWAY_SERVER__PORT=9000 gateway config show")
 def show(config: File = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Show every key, its value and where the value comes from."""
+    """Show every key, its value, where the value comes from, and whom a reload replaces when it changes."""
     tree, origins = _load(config)
-    rows = []
-    for key in keys():
-        value: object = tree
-        for part in key.path:
-            value = getattr(value, part)
-        rows.append((key.name, value, origins[key.name]))
+    rows = [(key.name, key.of(tree), origins[key.name], reach(key.name).value) for key in keys()]
     if as_json:
-        out = [{"key": name, "value": value, "origin": origin} for name, value, origin in rows]
+        out = [dict(zip(("key", "value", "origin", "reload"), row, strict=True)) for row in rows]
         typer.echo(json.dumps(out, default=str, indent=2))
         return
-    table = Table("key", "value", "origin", box=None, header_style="bold")
-    for name, value, origin in rows:
+    table = Table("key", "value", "origin", "reload", box=None, header_style="bold")
+    for name, value, origin, takes in rows:
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        table.add_row(name, shown, origin, style=None if origin == "default" else "cyan")
+        table.add_row(name, shown, origin, takes, style=None if origin == "default" else "cyan")
     Console().print(table)
 
 
 @app.command(epilog="Example: gateway config schema > gateway.schema.json")
 def schema() -> None:
-    """Print the JSON Schema of the configuration file."""
-    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+    """Print the JSON Schema of the configuration file; `x-reload` says whom a reload replaces when a key changes."""
+    tree = Config.model_json_schema()
+    for key in keys():
+        properties = tree["properties"]
+        for section in key.path[:-1]:
+            name = str(properties[section]["$ref"]).rpartition("/")[2]
+            properties = tree["$defs"][name]["properties"]
+        properties[key.path[-1]]["x-reload"] = reach(key.name).value
+    typer.echo(json.dumps(tree, indent=2))
 
 
 def _load(file: Path | None) -> tuple[Config, dict[str, str]]:

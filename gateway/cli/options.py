@@ -21,8 +21,9 @@ _FILE = inspect.Parameter(
 )
 
 
-def with_config(command: Callable[[Config], None]) -> Callable[..., None]:
-    """``command`` as a typer command that takes ``--config`` and one option a key, and gets the checked tree.
+def with_config(command: Callable[[Config, Callable[[], Config]], None]) -> Callable[..., None]:
+    """``command`` as a typer command that takes ``--config`` and one option a key, and gets the checked tree, and what
+    reads it again from the same sources.
 
     An option that is not given leaves the key to file and environment; a configuration that cannot be used is
     printed and ends the command with status 2.
@@ -33,12 +34,13 @@ def with_config(command: Callable[[Config], None]) -> Callable[..., None]:
     def run(**options: Any) -> None:
         file = options.pop("config")
         flags = {tree[name].name: value for name, value in options.items() if value not in (None, [])}
+        read = functools.partial(load, file, flags)
         try:
-            config = load(file, flags)
+            config = read()
         except ConfigError as error:
             typer.secho(f"configuration: {error}", fg="red", err=True)
             raise typer.Exit(2) from None
-        command(config)
+        command(config, read)
 
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import typer
 
@@ -13,10 +14,11 @@ from gateway.config import Config
 from gateway.logs import configure
 
 
-def serve(config: Config) -> None:
+def serve(config: Config, read: Callable[[], Config]) -> None:
     """Serve predictions: permitted by policy, recorded before they are answered.
 
-    Prints one line on standard output when ready; stops on Ctrl-C or SIGTERM after calls in flight have ended.
+    Prints one line on standard output when ready; stops on Ctrl-C or SIGTERM after calls in flight have ended. SIGHUP
+    reads the configuration again.
     """
     configure(config.log.level, config.log.format)
 
@@ -25,7 +27,7 @@ def serve(config: Config) -> None:
         typer.echo(f"gateway ready on {shown}:{port}")
 
     try:
-        asyncio.run(supervise(config, announce))
+        asyncio.run(supervise(config, read, announce))
     except StartupError as error:
         typer.secho(f"gateway cannot start: {error}", fg="red", err=True)
         raise typer.Exit(1) from None

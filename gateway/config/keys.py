@@ -53,6 +53,13 @@ class Key:
         """``GATEWAY_SERVER__PORT``."""
         return "GATEWAY_" + "__".join(self.path).upper()
 
+    def of(self, config: Config) -> object:
+        """The key's value in ``config``."""
+        value: object = config
+        for part in self.path:
+            value = getattr(value, part)
+        return value
+
 
 def keys() -> tuple[Key, ...]:
     """All leaves, in the order of the tree."""

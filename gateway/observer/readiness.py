@@ -31,7 +31,7 @@ class Readiness(msgspec.Struct, frozen=True):
 def judge(
     states: Sequence[WorkerState],
     *,
-    workers: int,
+    workers: Sequence[int],
     now_us: int,
     lags_us: Mapping[str, int],
     broken: Mapping[str, str],
@@ -43,7 +43,7 @@ def judge(
     """
     known = {state.worker: state for state in states}
     checks: list[Check] = []
-    for number in range(workers):
+    for number in workers:
         state = known.get(number)
         if state is None:
             checks.append(Check(name=f"worker-{number}", ok=False, detail="not started"))

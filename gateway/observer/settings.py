@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.observer.sampling import Policy
@@ -10,13 +10,13 @@ from gateway.observer.sampling import Policy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """``workers`` is how many there should be. ``config`` is shown at /config, redacted; ``version`` at /version.
-    ``triton`` adds Triton's metric names. Telemetry older than ``max_lag_s`` is skipped and counted.
+    """``workers`` are the numbers of those there should be. ``config`` is shown at /config, redacted; ``version`` at
+    /version. ``triton`` adds Triton's metric names. Telemetry older than ``max_lag_s`` is skipped and counted.
     With ``webhook_url`` each call is metered there, by events of this ``source``."""
 
     host: str = "127.0.0.1"
     port: int = 8002
-    workers: int = 1
+    workers: Sequence[int] = (0,)
     version: Mapping[str, str] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
     max_tenants: int = 200

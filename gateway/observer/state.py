@@ -81,6 +81,11 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
         draft.replace(target)
 
 
+def forget(folder: Path, worker: int) -> None:
+    """Remove the file of a worker that is gone for good. Nothing happens where there is none."""
+    (folder / f"worker-{worker}.json").unlink(missing_ok=True)
+
+
 def read(folder: Path) -> list[WorkerState]:
     """All workers' states in ``folder``, by number; stale ones too, and files that cannot be read are left out."""
     states = []

@@ -46,7 +46,7 @@ class RepositoryControl:
         parse_json: Callable[[str], ModelSettings],
         folder: Path,
         index: int,
-        workers: int,
+        workers: Sequence[int],
         epoch: str,
         accept_files: bool = False,
         patience_s: float = 120.0,
@@ -133,7 +133,7 @@ class RepositoryControl:
         try:
             async with asyncio.timeout(self._patience_s):
                 while True:
-                    applied = [self._read(index) for index in range(self._workers)]
+                    applied = [self._read(index) for index in self._workers]
                     if all(one is not None and one.serial >= serial for one in applied):
                         return next((one.failures[name] for one in applied if one and name in one.failures), "")
                     await asyncio.sleep(_LOOK_S)

@@ -42,7 +42,7 @@ async def test_it_is_not_ready_while_its_disk_is_nearly_full(tmp_path: Path) -> 
     await reporter.step()
     said = state.read(tmp_path)
     assert (said[0].ledger.ok, said[0].ledger.free) == (True, 4_096_000)
-    checks = judge(said, workers=1, now_us=7, lags_us={}, broken={}).checks
+    checks = judge(said, workers=(0,), now_us=7, lags_us={}, broken={}).checks
     assert "3 MiB left of 3906: free space" in next(check.detail for check in checks if check.name == "worker-0")
     free[0] = 500_000
     assert reporter.ready

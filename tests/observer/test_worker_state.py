@@ -25,7 +25,7 @@ def state(worker: int = 0, **changes: object) -> WorkerState:
     return WorkerState(**(fields | changes))  # type: ignore[arg-type]
 
 
-def reasons(*states: WorkerState, workers: int = 1, now_us: int = 1000) -> list[str]:
+def reasons(*states: WorkerState, workers: tuple[int, ...] = (0,), now_us: int = 1000) -> list[str]:
     judged = judge(states, workers=workers, now_us=now_us, lags_us={"usage": 10**9}, broken={})
     return [f"{check.name}: {check.detail}" for check in judged.checks if not check.ok]
 
@@ -70,7 +70,7 @@ def test_a_state_far_from_now_is_stale_whichever_way_the_clock_jumped(now_us: in
 
 
 def test_ready_when_every_worker_is_and_lag_does_not_matter() -> None:
-    assert reasons(state(0), state(1), workers=2) == []
+    assert reasons(state(0), state(1), workers=(0, 1)) == []
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,15 @@ def test_what_is_missing_is_named(changes: dict[str, object], expected: str) -> 
 
 
 def test_a_worker_that_never_wrote_is_named_and_one_too_many_is_ignored() -> None:
-    assert reasons(state(0), workers=2) == ["worker-1: not started"]
-    assert reasons(state(0), state(7, ready=False), workers=1) == []
+    assert reasons(state(0), workers=(0, 1)) == ["worker-1: not started"]
+    assert reasons(state(0), state(7, ready=False), workers=(0,)) == []
+    assert reasons(state(0, ready=False), state(7), workers=(7,)) == []  # a reload gives the next workers other numbers
 
 
 def test_a_refused_policy_is_shown_while_the_last_good_one_serves() -> None:
     judged = judge(
         [state(policy=PolicyState(revision="r7", error="main.rego:3:1: rego_parse_error"))],
-        workers=1,
+        workers=(0,),
         now_us=1000,
         lags_us={},
         broken={},
@@ -119,4 +120,4 @@ def test_certificates_are_told_by_subject() -> None:
 
 
 def test_without_any_check_nothing_is_ready() -> None:
-    assert not judge([], workers=0, now_us=0, lags_us={}, broken={}).ready
+    assert not judge([], workers=(), now_us=0, lags_us={}, broken={}).ready

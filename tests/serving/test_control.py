@@ -54,7 +54,7 @@ class Worker:
                 "parse_json": parse_json,
                 "folder": folder,
                 "index": index,
-                "workers": 2,
+                "workers": (0, 1),
                 "epoch": "1",
                 "clock_s": lambda: self.now_s,
                 **options,
