@@ -17,12 +17,14 @@ from gateway.app.preflight import check_models
 from gateway.config import Config
 from gateway.config.tree import Limits as LimitKeys
 from gateway.config.tree import Tls as TlsKeys
+from gateway.errors import LedgerUnavailable
 from gateway.identity.api_keys import ApiKeys
 from gateway.identity.chain import Chain
 from gateway.identity.key_file import KeyFileError
 from gateway.identity.trust import TrustError
 from gateway.identity.trusted import Trusted
 from gateway.ledger.errors import LedgerError
+from gateway.ledger.owed import OwedPage, settle
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.counters import Counters, shared_counters
 from gateway.pipeline.slots import SlotsError
@@ -43,6 +45,8 @@ from gateway.transport.grpcio import GrpcioTransport
 from gateway.transport.h2 import H2Transport
 from gateway.transport.seam import Limits, Transport
 from gateway.transport.tls import ServerTls
+
+_log = logging.getLogger("gateway.ledger")
 
 
 def keys(data: DataDir) -> ApiKeys:
@@ -152,15 +156,24 @@ async def models(config: Config, data: DataDir, brief: Brief) -> Runtime:
     return Runtime(manager, source, executor, "", control)
 
 
-async def ledger(config: Config, data: DataDir, index: int, tally: Tally) -> ShardLedger:
-    """This worker's shard, open; ``tally`` goes into its beats. Raises: StartupError."""
+async def ledger(config: Config, data: DataDir, index: int) -> tuple[ShardLedger, Tally]:
+    """This worker's shard, open, with what is counted for its beats; what the last writer owed is written down.
+
+    Raises: StartupError.
+    """
     boot: dict[str, str | int] = {"version": __version__, "worker": index, "mode": config.ledger.mode}
+    shard = f"{config.instance}.{index}"
+    page = OwedPage(data.state / f"owed.{shard}", machine=_boot_id())
     try:
-        return await ShardLedger.open(
-            data.ledger, f"{config.instance}.{index}", boot=boot, clock_us=clock_us, counters=tally.read
-        )
-    except LedgerError as error:
+        page.open()
+        tally = Tally(page.place)
+        opened = await ShardLedger.open(data.ledger, shard, boot=boot, clock_us=clock_us, counters=tally.read)
+        left = await settle(opened, data.ledger, page, clock_us=clock_us)
+    except (LedgerError, LedgerUnavailable, OSError) as error:
         raise StartupError(str(error)) from error
+    if left:
+        _log.warning("ledger.recovered", extra={"shard": shard, **left})
+    return opened, tally
 
 
 def counters(data: DataDir) -> Counters:

@@ -23,7 +23,6 @@ from gateway.app.statistics import StatisticsBoard
 from gateway.config import Config
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.recorder import Recorder
-from gateway.pipeline.tally import Tally
 from gateway.transport.seam import Methods, Transport
 
 _log = logging.getLogger("gateway.worker")
@@ -90,8 +89,7 @@ async def open_parts(stack: contextlib.AsyncExitStack, config: Config, brief: Br
         stack.push_async_callback(trusted.close)
     rules = await policies(config, data, leads=brief.leads)
     stack.callback(rules.close)
-    tally = Tally()
-    ledger = await parts.ledger(config, data, index, tally)
+    ledger, tally = await parts.ledger(config, data, index)
     stack.push_async_callback(ledger.close)
     counters = parts.counters(data)
     stack.callback(counters.close)

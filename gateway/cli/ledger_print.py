@@ -62,6 +62,9 @@ def report(found: Report, *, as_json: bool) -> None:
     for finding in found.findings:
         colour = "yellow" if finding in found.warnings else "red"
         console.print(f"[{colour}]{escape(str(finding))}[/{colour}]", soft_wrap=True)
+    if unanswered := sum(item.unanswered for item in found.coverage):
+        said = f"{_counted(unanswered, 'call')} died unanswered with a worker, as its successor wrote down"
+        console.print(f"[yellow]{said}[/yellow]")
     leaves = sum(item.leaves for item in found.coverage)
     checked = sum(item.checked for item in found.coverage)
     verdict = "[green]OK[/green]" if found.ok else "[red]NOT OK[/red]"

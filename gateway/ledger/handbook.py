@@ -46,8 +46,10 @@ failed, cancelled, expired. `seq` has no gaps within a shard; a gap here is a re
 
 ## What it does not show
 
-Calls that did not go through the gateway; that a record, true to its log, is true to the world; records newer than the
-heads. Contents may have been erased since, which `governance.jsonl` says.
+Calls that were under way when a process of the gateway died: they have no record, and the `recover` record of its
+successor says how many they were (`unanswered`). Calls that did not go through the gateway; that a record, true to its
+log, is true to the world; records newer than the heads. Contents may have been erased since, which `governance.jsonl`
+says.
 """
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from gateway.ledger import merkle, segment
 from gateway.ledger.errors import LedgerCorrupt, LedgerError
+from gateway.ledger.owed import found
 from gateway.ledger.pruned import Pruned
 from gateway.ledger.reader import ShardReader
 from gateway.ledger.tail import Tail
@@ -77,6 +78,7 @@ class Scan:
         self._whole = True
         self._checked = 0
         self._calls = 0
+        self._unanswered = 0
         self._tail = tail
         self._oldest_us = 0
         self._clock_us = 0
@@ -124,6 +126,7 @@ class Scan:
             head_us=max((head.t_us for head in fitting), default=0),
             oldest_us=self._oldest_us,
             newest_us=self._clock_us,
+            unanswered=self._unanswered,
         )
 
     def _take(self, batch: Iterable[tuple[int, bytes]], size: int) -> None:
@@ -231,6 +234,7 @@ class Scan:
                 self._find_once(Verdict.EDITED, "records before this boot differ from what it saw", 0, max(0, seq - 1))
         elif line.kind == "recover":
             self._discount(line)
+            self._check_account(seq, line)
         elif line.kind == "erase":
             self._pruned.take(fields)
         elif line.kind in ("beat", "shutdown") and "started" in fields and line.boot in self._boots:
@@ -238,11 +242,19 @@ class Scan:
 
     def _discount(self, line: Line) -> None:
         """Calls found on disk after their commit failed were told UNAVAILABLE and are counted as unrecorded."""
-        first, last = line.fields.get("found_first"), line.fields.get("found_last")
-        if isinstance(first, int) and isinstance(last, int):
-            found = self._reader.read(first, last - first + 1)
-            calls = sum(b'"kind":"call"' in leaf[:64] for _, leaf in found)
-            self._calls_of[line.boot] = self._calls_of.get(line.boot, 0) - calls
+        self._calls_of[line.boot] = self._calls_of.get(line.boot, 0) - found(self._reader, line.fields)
+
+    def _check_account(self, seq: int, line: Line) -> None:
+        """What a process that died owed is what it recorded, and what nobody was answered."""
+        fields = {name: value for name, value in line.fields.items() if isinstance(value, int)}
+        if "owed" not in fields:
+            return
+        after = str(line.fields.get("after"))
+        owed, unanswered, recorded = fields["owed"], fields.get("unanswered", 0), self._calls_of.get(after, 0)
+        self._unanswered += unanswered
+        if self._whole and after in self._boots and owed != recorded + unanswered:
+            text = f"{owed} calls owed a record, but {recorded} are recorded and {unanswered} told to be unanswered"
+            self._find(Verdict.COUNTS, text, seq)
 
     def _check_counts(self, seq: int, line: Line) -> None:
         count = {name: value for name, value in line.fields.items() if isinstance(value, int)}

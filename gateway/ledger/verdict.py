@@ -47,7 +47,8 @@ class Finding:
 class Coverage:
     """How much of one shard was looked at. ``head`` is the largest signed size that was compared (0 for none).
 
-    ``oldest_us`` and ``newest_us`` are wall-clock times of its records.
+    ``oldest_us`` and ``newest_us`` are wall-clock times of its records. ``unanswered`` calls were begun and
+    died with their process, as its successor tells.
     """
 
     shard: str
@@ -61,6 +62,7 @@ class Coverage:
     head_us: int = 0
     oldest_us: int = 0
     newest_us: int = 0
+    unanswered: int = 0
 
 
 @dataclass(slots=True)

@@ -58,8 +58,8 @@ class Recorder:
 
     def begin(self, context: Context, call: Call | None, ref: ModelRef | None) -> Draft:
         """The draft of a call that begins; exactly one of ``answered``, ``ended`` and ``forget`` must follow."""
-        self._tally.started += 1
-        self._tally.inflight += 1
+        tally = self._tally
+        tally.due = tally.owed[0] = tally.due + 1
         return Draft(context, call, ref)
 
     def shed(self, peer: str) -> bool:
@@ -67,14 +67,12 @@ class Recorder:
         first of this second, which are to be recorded like any other."""
         if not self._flood.overflows(Overloaded.reason, peer):
             return False
-        self._tally.started += 1
         self._tally.shed += 1
         return True
 
     def forget(self, draft: Draft) -> None:
         """Let ``draft`` go without a record: for answers that are not recorded, such as those to health probes."""
-        self._tally.started -= 1
-        self._tally.inflight -= 1
+        self._tally.forget()
 
     async def answered(self, draft: Draft) -> Receipt:
         """Record that ``draft`` was answered and return its receipt: durable, unless relaxed.
@@ -89,7 +87,7 @@ class Recorder:
         try:
             return await durable
         except LedgerUnavailable:
-            self._tally.unrecorded += 1
+            self._tally.lose()
             raise
 
     async def ended(self, draft: Draft, error: BaseException) -> BaseException:
@@ -107,14 +105,13 @@ class Recorder:
         if draft.decision is not None and not seen.decision_id:
             seen.decision_id = draft.decision.id
         if isinstance(error, _VOUCHED_BY_NOBODY) and self._flood.counts(error.reason, draft.context.peer):
-            self._tally.inflight -= 1
-            self._tally.shed += 1
+            self._tally.turn_away()
             return seen
         position, durable = self._append(draft, error, relaxed=False)
         try:
             await durable
         except LedgerUnavailable:
-            self._tally.unrecorded += 1
+            self._tally.lose()
             raise
         seen.prediction_id = f"{position[0]}/{position[1]}"
         return seen
@@ -131,7 +128,7 @@ class Recorder:
     def _settled(self, durable: asyncio.Future[Receipt]) -> None:
         """Look at a future that nobody awaits."""
         if not durable.cancelled() and durable.exception() is not None:
-            self._tally.unrecorded += 1
+            self._tally.lose()
 
     def _may_lose(self, durable: asyncio.Future[Receipt]) -> bool:
         """Whether one more answer may leave before its record is durable."""
@@ -164,11 +161,11 @@ class Recorder:
                 )
             )
 
-        self._tally.inflight -= 1
+        self._tally.recorded += 1
         try:
             durable = self._ledger.append(encode, payload)
         except BaseException:
-            self._tally.unrecorded += 1
+            self._tally.lose()
             raise
         return position, durable
 

@@ -27,9 +27,31 @@ def test_beats_are_cumulative_within_a_boot_and_begin_again_after_it() -> None:
     assert sums(beats) == {
         "gateway_started_calls": 16,
         "gateway_unrecorded_calls": 8,
+        "gateway_unanswered_calls": 0,
         "gateway_ledger_commits": 10,
         "gateway_shed": 0,
     }
+
+
+def test_what_a_worker_that_died_owed_completes_its_last_beat() -> None:
+    beats = Beats()
+    beats.apply(leaf("beat", "b1", started=10, unrecorded=2, shed=1))
+    account = leaf("recover", "b2", after="b1", owed=12, recorded=9, unanswered=3)
+    beats.apply(account)
+    assert beats.started.cells == {(): 15}  # twelve that owed a record, two that have none, one that was shed
+    assert beats.unanswered.cells == {(): 3}
+    beats.apply(leaf("beat", "b2", started=4))
+    assert beats.started.cells == {(): 19}
+    beats.apply(leaf("recover", "b3", after="b2"))  # its count is lost
+    beats.apply(leaf("recover", "b3", expected=9, unrecorded=4))  # a commit that failed
+    assert beats.unanswered.cells == {(): 3}
+
+
+def test_the_dump_of_an_older_version_goes_on() -> None:
+    beats = Beats()
+    beats.load([(("gw.0", "b1"), [10, 2])])
+    beats.apply(leaf("beat", "b1", started=11, unrecorded=2))
+    assert beats.started.cells == {(): 1}
 
 
 def test_floods_are_counted_by_reason() -> None:

@@ -56,6 +56,7 @@ async def test_what_started_is_recorded_shed_unrecorded_or_in_flight(endings: li
     counted = world.tally
     assert counted.started == recorded + counted.shed + counted.unrecorded + counted.inflight
     assert counted.inflight == 0
+    assert counted.owed[0] == recorded  # what outlives the process says the same
     assert counted.started == len(endings) - endings.count("health")
 
 
@@ -66,6 +67,7 @@ async def test_a_call_under_way_is_in_flight() -> None:
     await asyncio.sleep(0.01)
     assert dict(world.tally.read()) == {"started": 1, "inflight": 1, "shed": 0, "unrecorded": 0}
     world.model.gate.set()
+    assert world.tally.owed[0] == 1
     await task
     assert world.tally.inflight == 0
 
