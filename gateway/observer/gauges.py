@@ -40,6 +40,12 @@ def worker_gauges(states: Sequence[WorkerState], now_us: int) -> Iterator[Family
         labels=("model", "version", "sha256"),
         cells=loaded,
     )
+    yield Gauge(
+        name="gateway_model_failed",
+        help="Workers in which a model version, or what should replace it, could not be loaded.",
+        labels=MODEL,
+        cells=Tally((m.name, m.version) for s in live for m in s.models if m.failed),
+    )
     bundles = Tally((s.policy.revision, s.policy.digest) for s in live if s.policy.revision)
     yield Gauge(
         name="gateway_policy_bundle",

@@ -61,7 +61,11 @@ def judge(
 
 def _worker(state: WorkerState) -> list[Check]:
     prefix = f"worker-{state.worker}"
-    missing = [f"{m.name}:{m.version} is {m.state}" for m in state.models if m.state != "READY"]
+    missing = [
+        f"{m.name}:{m.version} is {m.state}" + (f" ({m.reason})" if m.reason else "")
+        for m in state.models
+        if m.state != "READY" or m.failed
+    ]
     loaded = sum(m.state == "READY" for m in state.models)
     models = f"{loaded} available" + (f"; {', '.join(missing)}" if missing else "")
     policy = state.policy

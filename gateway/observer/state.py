@@ -26,6 +26,11 @@ class ModelState(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
     waiting: int = 0
 
+    @property
+    def failed(self) -> bool:
+        """Whether this version, or what should have replaced it, could not be loaded; ``reason`` says why."""
+        return self.state in ("READY", "UNAVAILABLE") and self.reason not in ("", "unloaded")
+
 
 class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
     """The bundle in force. ``error`` tells why a newer one was refused ("" if none was); ``author`` whose it is and

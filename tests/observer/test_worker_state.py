@@ -104,6 +104,24 @@ def test_a_refused_policy_is_shown_while_the_last_good_one_serves() -> None:
     assert "a newer one was refused: main.rego:3:1: rego_parse_error" in judged.checks[2].detail
 
 
+def test_a_model_that_could_not_be_loaded_is_named_with_the_cause_and_counted() -> None:
+    cut = "/models/credit/4/model.onnx ends at byte 50"
+    models = (
+        ModelState(name="credit", version="3", state="READY", reason=cut),  # its replacement failed, the old one serves
+        ModelState(name="fraud", version="1", state="UNAVAILABLE", reason=cut),
+        ModelState(name="old", version="1", state="UNAVAILABLE", reason="unloaded"),
+        ModelState(name="new", version="1", state="LOADING"),
+    )
+    judged = judge([state(models=models)], workers=(0,), now_us=1000, lags_us={}, broken={})
+    assert judged.ready
+    assert judged.checks[1].detail == (
+        f"1 available; credit:3 is READY ({cut}), fraud:1 is UNAVAILABLE ({cut}), old:1 is UNAVAILABLE (unloaded), "
+        "new:1 is LOADING"
+    )
+    failed = next(family for family in worker_gauges([state(models=models)], 1000) if family.name.endswith("_failed"))
+    assert failed.cells == {("credit", "3"): 1, ("fraud", "1"): 1}
+
+
 def test_waiting_calls_are_summed_over_workers_by_model_and_only_where_it_serves() -> None:
     model = ModelState(name="credit", version="3", state="READY", waiting=2)
     gone = ModelState(name="old", version="1", state="UNAVAILABLE", waiting=9)
