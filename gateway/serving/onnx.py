@@ -259,7 +259,12 @@ def _options(settings: ModelSettings, runtime: OnnxRuntime) -> ort.SessionOption
         if library not in runtime.op_libraries:
             allowed = sorted(runtime.op_libraries)
             raise ModelUnloadable(f"custom-operator library '{library}' is not allow-listed; allowed: {allowed}")
-        options.register_custom_ops_library(library)
+        try:
+            options.register_custom_ops_library(library)
+        except Exception as error:  # the runtime raises a dozen classes of its own
+            raise ModelUnloadable(
+                f"custom-operator library '{library}' cannot be loaded: {brief(str(error))}"
+            ) from error
     return options
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto as T
 from onnx import helper
+from onnxruntime.capi import onnxruntime_pybind11_state
 from serving_graphs import FLOAT, identity, model, place, scale, tensor
 
 from gateway.errors import ModelFailed
@@ -69,6 +71,15 @@ def test_what_cannot_be_served_says_so_and_where(
     assert words in str(caught.value)
     assert str(tmp_path / "m" / "1" / "model.onnx") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_allow_listed_library_is_handed_to_onnxruntime_and_a_bad_one_is_named(load: Load, tmp_path: Path) -> None:
+    no_library, no_operators = str(tmp_path / "none.so"), onnxruntime_pybind11_state.__file__
+    for library in (no_library, no_operators):
+        with pytest.raises(ModelUnloadable, match=re.escape(f"library '{library}' cannot be loaded: ")) as caught:
+            load(identity(), ModelSettings(op_libraries=(library,)), op_libraries=frozenset([library]))
+        assert str(tmp_path / "m" / "1" / "model.onnx") in str(caught.value)
+    assert "RegisterCustomOps" in str(caught.value)
 
 
 def test_a_plain_classifier_loads(load: Load) -> None:
