@@ -65,6 +65,13 @@ def test_a_killed_worker_is_restarted_and_nothing_answered_is_lost(gateway: Runn
     assert "the worker 0 ended (signal SIGKILL); restarting" in gateway.said()
 
 
+def test_a_worker_that_dies_again_and_again_is_restarted_less_and_less_often(gateway: Running) -> None:
+    for deaths, pause in enumerate(("0.1", "0.2", "0.4"), start=1):
+        gateway.child("gateway: worker 0", within_s=PATIENCE_S).kill()
+        assert eventually(lambda deaths=deaths: gateway.said().count("the worker 0 is back") == deaths), gateway.said()
+        assert f"the worker 0 ended (signal SIGKILL); restarting in {pause} s" in gateway.said()
+
+
 def test_a_killed_observer_comes_back_with_the_same_counts(gateway: Running) -> None:
     key = gateway.key("screening-app", "clinic")
     predict(gateway, key)
