@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.ledger import merkle, segment
+from gateway.ledger.accounts import Accounts
 from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.owed import found
 from gateway.ledger.pruned import Pruned
@@ -78,14 +79,12 @@ class Scan:
         self._whole = True
         self._checked = 0
         self._calls = 0
-        self._unanswered = 0
         self._tail = tail
         self._oldest_us = 0
         self._clock_us = 0
         self._fits: set[Head] = set()
         self._differs: set[Head] = set()
-        self._calls_of: dict[str, int] = {}
-        self._boots: set[str] = set()
+        self._accounts = Accounts()
         self._pruned = Pruned()
         self._starts = {segment.first_seq(path): path for path in segment.files(root / shard)}
 
@@ -126,7 +125,7 @@ class Scan:
             head_us=max((head.t_us for head in fitting), default=0),
             oldest_us=self._oldest_us,
             newest_us=self._clock_us,
-            unanswered=self._unanswered,
+            unanswered=self._accounts.unanswered,
         )
 
     def _take(self, batch: Iterable[tuple[int, bytes]], size: int) -> None:
@@ -149,7 +148,7 @@ class Scan:
                 self._find(Verdict.EDITED, f"this place holds record {line.shard}/{line.seq}", seq)
             elif line.kind == "call":
                 self._calls += 1
-                self._calls_of[line.boot] = self._calls_of.get(line.boot, 0) + 1
+                self._accounts.call(line.boot)
                 self._check_clock(seq, line.t_us + line.dur_us)
             else:
                 self._check_clock(seq, line.t_us)
@@ -227,45 +226,22 @@ class Scan:
     def _check_event(self, seq: int, line: Line) -> None:
         fields = line.fields
         if line.kind == "boot":
-            self._boots.add(line.boot)
+            self._accounts.begin(line.boot)
             if fields.get("size") != seq:
                 self._find(Verdict.EDITED, f"a boot record says size {fields.get('size')}", seq)
             elif self._whole and fields.get("root") != self._tree.root().hex():
                 self._find_once(Verdict.EDITED, "records before this boot differ from what it saw", 0, max(0, seq - 1))
         elif line.kind == "recover":
-            self._discount(line)
-            self._check_account(seq, line)
+            self._accounts.discount(line.boot, found(self._reader, fields))
+            self._check_counts(seq, self._accounts.left(fields))
         elif line.kind == "erase":
             self._pruned.take(fields)
-        elif line.kind in ("beat", "shutdown") and "started" in fields and line.boot in self._boots:
-            self._check_counts(seq, line)
+        elif line.kind in ("beat", "shutdown"):
+            self._check_counts(seq, self._accounts.counted(line.boot, fields))
 
-    def _discount(self, line: Line) -> None:
-        """Calls found on disk after their commit failed were told UNAVAILABLE and are counted as unrecorded."""
-        self._calls_of[line.boot] = self._calls_of.get(line.boot, 0) - found(self._reader, line.fields)
-
-    def _check_account(self, seq: int, line: Line) -> None:
-        """What a process that died owed is what it recorded, and what nobody was answered."""
-        fields = {name: value for name, value in line.fields.items() if isinstance(value, int)}
-        if "owed" not in fields:
-            return
-        after = str(line.fields.get("after"))
-        owed, unanswered, recorded = fields["owed"], fields.get("unanswered", 0), self._calls_of.get(after, 0)
-        self._unanswered += unanswered
-        if self._whole and after in self._boots and owed != recorded + unanswered:
-            text = f"{owed} calls owed a record, but {recorded} are recorded and {unanswered} told to be unanswered"
-            self._find(Verdict.COUNTS, text, seq)
-
-    def _check_counts(self, seq: int, line: Line) -> None:
-        count = {name: value for name, value in line.fields.items() if isinstance(value, int)}
-        recorded = self._calls_of.get(line.boot, 0)
-        others = count.get("shed", 0) + count.get("unrecorded", 0) + count.get("inflight", 0)
-        if self._whole and count["started"] != recorded + others:
-            self._find(
-                Verdict.COUNTS,
-                f"{count['started']} calls started, but {recorded} are recorded and {others} accounted for otherwise",
-                seq,
-            )
+    def _check_counts(self, seq: int, defect: str) -> None:
+        if defect and self._whole:  # with records missing nothing can add up
+            self._find(Verdict.COUNTS, defect, seq)
 
     def _judge_heads(self) -> None:
         """Heads beyond the end: TRUNCATED. Heads that differ: FORK when the log's own head fits, else EDITED."""
