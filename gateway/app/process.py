@@ -41,6 +41,7 @@ class Process:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # a folder that happens to be named like us, where we were started, is not us
                 "-m",
                 "gateway.app",
                 str(write_fd),

@@ -118,7 +118,7 @@ class ShadowEngine:
         return msgspec.json.decode(answer, type=list[Judgement])
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "gateway.policy.shadow"]
+        command = [sys.executable, "-P", "-m", "gateway.policy.shadow"]
         self._child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )

@@ -58,7 +58,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 def trial(task: Task, *, deadline_s: float = DEADLINE_S) -> Outcome:
     """Try ``task`` in a child process that lives at most ``deadline_s``. Makes no engine in this process."""
-    command = [sys.executable, "-m", "gateway.policy.trial"]
+    command = [sys.executable, "-P", "-m", "gateway.policy.trial"]
     first = min(task.modules, default="")
     try:
         child = subprocess.run(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMAND = (sys.executable, "-m", "gateway")
+COMMAND = (sys.executable, "-P", "-m", "gateway")
 PROGRAM = os.path.relpath(Path(sys.executable).with_name("gateway"))
 """How this command is called from where the reader stands."""
 
