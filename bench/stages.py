@@ -29,6 +29,7 @@ from servers import ROOT, create_key
 
 from gateway import __version__
 from gateway.app.assembly import recorder, table
+from gateway.app.child import Brief
 from gateway.app.clocks import clock_ns, clock_s, clock_us
 from gateway.app.data import DataDir
 from gateway.app.worker import open_parts
@@ -109,7 +110,7 @@ class Stages:
     async def open(self, stack: AsyncExitStack) -> None:
         """Open what a worker opens, as it does."""
         DataDir(self._config.data).prepare()
-        have = await open_parts(stack, self._config, 0, 1)
+        have = await open_parts(stack, self._config, Brief(role="worker", index=0, workers=(0,), port=0, config=""))
         self._models, self._chain, self._admission = have.models.manager, have.chain, have.admission
         self._point = have.policies.point
         self._uncached = EmbeddedPoint(
