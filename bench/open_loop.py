@@ -34,7 +34,8 @@ class Outcome:
     """What became of the calls of one run: ``answers_ms`` and ``refusals_ms`` are the median and the 99th percentile.
 
     ``lost`` calls got no status within ten seconds of the end. ``late`` is the share of calls that the generator itself
-    sent more than 5 ms after they were due, for want of streams or processor time.
+    sent more than 5 ms after they were due, for want of streams or processor time. ``unseen_ms`` bounds what it may
+    have added to a refusal by not looking: the time between its last two looks at the sockets when it saw the refusal.
     """
 
     offered: float
@@ -44,6 +45,7 @@ class Outcome:
     answers_ms: tuple[float, float]
     refusals_ms: tuple[float, float]
     late: float
+    unseen_ms: tuple[float, float]
 
 
 class Broken(Exception):
@@ -162,10 +164,11 @@ def run(
     for line in lines:
         selector.register(line.socket, selectors.EVENT_READ, line)
         line.flush()
-    answers, refusals = array("d"), array("d")
+    answers, refusals, unseen = array("d"), array("d"), array("d")
     total, sent, turn, behind = int(rate * seconds), 0, 0, 0
     start = time.perf_counter() + 0.2  # for the settings to arrive
     end = start + seconds + _LAST_WORDS_S
+    looked = start
     while len(answers) + len(refusals) < total and (now := time.perf_counter()) < end:
         due = min(total, int((now - start) * rate) + 1) if now >= start else 0
         while sent < due:
@@ -183,8 +186,11 @@ def run(
         for line in lines:
             line.flush()
         wait = 0.0 if sent < total else 0.01
+        known = len(refusals)
         for key, _ in selector.select(max(wait, min(start + sent / rate - time.perf_counter(), 0.001))):
             key.data.read(time.perf_counter(), answers, refusals)
+        before, looked = looked, time.perf_counter()
+        unseen.extend([looked - before] * (len(refusals) - known))
     for line in lines:
         line.socket.close()
     return Outcome(
@@ -195,6 +201,7 @@ def run(
         answers_ms=_percentiles(answers),
         refusals_ms=_percentiles(refusals),
         late=behind / max(total, 1),
+        unseen_ms=_percentiles(unseen),
     )
 
 

@@ -112,9 +112,10 @@ def one_round(target: Target, seconds: float, requests: int) -> Round:
 
 
 def show(console: Console, name: str, rounds: list[Round]) -> None:
-    """The medians over all rounds."""
+    """The medians over all rounds. ``unseen`` is what the generator itself may have added to a refusal, in ms."""
     table = Table("offered/s", "of capacity", "answered/s", "of peak", "refused/s", "lost", "answers p50, p99 ms")
     table.add_column("refusals p50, p99 ms")
+    table.add_column("unseen")
     table.add_column("CPU")
     table.add_column("RSS MB")
     for column in table.columns:
@@ -131,6 +132,7 @@ def show(console: Console, name: str, rounds: list[Round]) -> None:
             f"{sum(o.lost for o in seen)}",
             f"{statistics.median(o.answers_ms[0] for o in seen):,.1f}, {max(o.answers_ms[1] for o in seen):,.0f}",
             f"{statistics.median(o.refusals_ms[0] for o in seen):,.1f}, {max(o.refusals_ms[1] for o in seen):,.0f}",
+            f"{statistics.median(o.unseen_ms[0] for o in seen):,.1f}",
             f"{statistics.median(step.cpu for step in steps):.2f}",
             f"{max(step.rss_mb for step in steps):,.0f}",
         )
