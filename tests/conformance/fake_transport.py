@@ -23,6 +23,11 @@ class FakeTransport(asyncio.Transport):
         if data and not self._closing:
             self._protocol.data_received(data)
 
+    @property
+    def writes(self) -> int:
+        """How often something was written."""
+        return len(self._written)
+
     def output(self) -> bytes:
         return b"".join(self._written)
 

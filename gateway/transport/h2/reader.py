@@ -66,7 +66,7 @@ class Reader:
             reason = error.args[0] if error.args and isinstance(error.args[0], int) else _PROTOCOL_ERROR
             self._core.send_goaway(reason)
             self._sender.close()
-        self._sender.wake()
+        self._sender.settle()
 
     def _take(self, data: bytes) -> None:
         frames = self._core.receive(data)

@@ -55,6 +55,7 @@ class Sender:
         self._call_soon = asyncio.get_running_loop().call_soon
         self._compress_min_bytes = compress_min_bytes
         self._due = False
+        self._urgent = False
         self._turn = False  # the connection's window moved on to the next call in line
         self.paused = False
         self.spoke = False  # anything was sent for a call since someone last looked
@@ -113,7 +114,7 @@ class Sender:
         self.spoke = True
         flags = self._core.release_capacity(stream_id, size) if size else 0
         self.after(flags | self._core.send_response_head(stream_id, 200, turned.fields, True).flags)
-        self.wake()
+        self._urgent = True
 
     def send(self, call: Call, message: bytes) -> bool:
         if call.ended or not self._begun(call):
@@ -207,10 +208,21 @@ class Sender:
         """Write what is queued before the loop's next turn ends."""
         if not self._due:
             self._due = True
-            self._call_soon(self.flush)
+            self._call_soon(self._flush_due)
+
+    def settle(self) -> None:
+        """Write what reading has queued: at once if a call was turned away, else as ``wake`` does.
+
+        A refusal is worth most when it comes soon, and the rest of the turn belongs to those who are served.
+        """
+        if self._urgent:
+            self._urgent = False
+            self.flush()
+        else:
+            self.wake()
 
     def flush(self) -> None:
-        self._due = False
+        """Write what is queued, as far as the socket takes it."""
         if self.paused or self._transport.is_closing():
             return
         while self._turn:
@@ -226,6 +238,10 @@ class Sender:
             if isinstance(waiting, Call):
                 self.pump(waiting)
                 self.wake()
+
+    def _flush_due(self) -> None:
+        self._due = False
+        self.flush()
 
     def _begun(self, call: Call) -> bool:
         if not call.headed:
