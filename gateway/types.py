@@ -136,7 +136,8 @@ class OutputRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Context(msgspec.Struct, frozen=True, gc=False):
     """What every call has, before anything is believed. Times: ``received_us`` is wall-clock microseconds
-    since 1970, ``received_ns`` and ``deadline_ns`` are monotonic; no deadline is None."""
+    since 1970, ``received_ns`` and ``deadline_ns`` are monotonic; no deadline is None.
+    ``excess`` marks a call that came when there were too many: admission refuses it."""
 
     action: Action
     trace: TraceContext
@@ -147,6 +148,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
     deadline_ns: int | None = None
     metadata: Mapping[str, str] = {}
     size: int = 0
+    excess: bool = False
 
     @property
     def call_id(self) -> str:

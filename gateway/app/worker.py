@@ -58,7 +58,7 @@ async def work(child: Child, config: Config) -> None:
             *have.models.followers(),
             _every(config.policy.poll_s, have.policies.step),
             _every(1.0, lambda: _settle(recorder)),
-            _every(LOOK_S, lambda: _look(have)),
+            _every(LOOK_S, lambda: _look(have, transport)),
             _every(1.0, lambda: _follow_settings(have)),
             _every(1.0, lambda: _follow_trust(have)),
             _every(1.0, have.catalog.follow),
@@ -155,8 +155,8 @@ async def _follow_trust(have: Parts) -> None:
         have.chain.trust(certificates=have.trusted.certificates, tokens=have.trusted.tokens)
 
 
-async def _look(have: Parts) -> None:
-    have.admission.look(have.models.manager.in_threads())
+async def _look(have: Parts, transport: Transport) -> None:
+    have.admission.look(have.models.manager.in_threads(), before=transport.waiting)
 
 
 async def _follow_settings(have: Parts) -> None:

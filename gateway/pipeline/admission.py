@@ -33,6 +33,7 @@ class Admission:
         self._clock_ns = clock_ns
         self._queue_time = QueueTime(budget_ns=budget_ns, most=max_inflight, least=least)
         self._closed = False
+        self._elsewhere = 0
         self.retry_after_ms = retry_after_ms
         self.limit = max_inflight
         """How many calls may be in flight at this moment."""
@@ -52,17 +53,28 @@ class Admission:
         """Refuse every call from now on; those in flight are not touched."""
         self._closed = True
 
-    def look(self, elsewhere: int = 0) -> None:
-        """Learn how long calls wait; once in some ten milliseconds. ``elsewhere`` of those in flight do not wait for
-        this worker but for a model that runs in a thread, which has a queue and a budget of its own."""
-        waiting = max(self.inflight - elsewhere, 0)
+    def look(self, elsewhere: int = 0, *, before: int = 0) -> None:
+        """Learn how long calls wait; once in some ten milliseconds. ``before`` us others wait to be handled.
+        ``elsewhere`` of those in flight do not wait for this worker but for a model that runs in a thread, which has
+        a queue and a budget of its own."""
+        self._elsewhere = elsewhere
+        waiting = max(self.inflight - elsewhere, 0) + before
         limit = self._queue_time.look(self._clock_ns(), waiting, self.admitted - self.inflight)
         self.limit = min(self._max_inflight, limit + elsewhere)
+
+    def full(self, running: int, left_ns: int | None) -> bool:
+        """Whether a call is one too many while ``running`` others are handled or wait to be: for this worker, or for
+        a caller who waits ``left_ns``."""
+        if running >= self.limit:
+            return True
+        return left_ns is not None and (running - self._elsewhere) * self._queue_time.call_ns > left_ns
 
     def enter(self, context: Context) -> None:
         """Take a place for ``context``'s call, or raise as ``slot`` says."""
         if self._closed:
             raise Draining("this gateway is shutting down; another replica will answer")
+        if context.excess:
+            self._refuse("more calls are in flight than can be answered in time; retry later")
         if self.inflight >= self.limit:
             self._refuse(f"{self.inflight} calls are in flight, the limit is {self.limit} now; retry later")
         if self.inflight and self.bytes + context.size > self._max_bytes:

@@ -14,7 +14,7 @@ from gateway.pipeline.admission import Admission
 class Door:
     """Asked for each prediction that comes. For the event loop's thread.
 
-    ``counted`` writes down one from that peer who is turned away; False lets him in, to be refused with a record.
+    ``counted`` writes down one from that peer who is turned away; False for one who is to be refused with a record.
     """
 
     def __init__(self, admission: Admission, counted: Callable[[str], bool]) -> None:
@@ -26,9 +26,15 @@ class Door:
         """What those who are turned away are told to wait."""
         return self._admission.retry_after_ms
 
-    def closed(self, peer: str, running: int) -> bool:
-        """Whether a call from ``peer`` is turned away while ``running`` others are handled, and that is counted."""
-        if running < self._admission.limit or not self._counted(peer):
+    def full(self, running: int, left_ns: int | None) -> bool:
+        """Whether a call is one too many while ``running`` others are handled or wait to be, or would have to wait
+        for them longer than its caller does."""
+        return self._admission.full(running, left_ns)
+
+    def turns_away(self, peer: str) -> bool:
+        """Count a call from ``peer`` that is one too many as turned away; False for one who is to be heard, which is
+        to say refused by admission, with a record."""
+        if not self._counted(peer):
             return False
         self._admission.shed += 1
         return True

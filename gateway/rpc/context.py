@@ -60,6 +60,7 @@ def context(
         head.deadline_ns,
         {name: found[name] for name in allowed - _SECRET if name in found} if allowed else {},
         size,
+        head.excess,
     )
 
 

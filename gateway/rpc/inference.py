@@ -11,7 +11,7 @@ from gateway.rpc.codec import decode_infer, encode_reply
 from gateway.rpc.governed import Governed
 from gateway.rpc.regions import Regions
 from gateway.rpc.status import answer_trailers, refusal
-from gateway.transport.seam import Answer, Head, Refused, Shed, Unary
+from gateway.transport.seam import Answer, Entry, Head, Refused, Shed, Unary
 from gateway.types import Call, Delivery, Reply
 
 Handler: TypeAlias = Callable[[Call, Callable[[Reply], bytes]], Awaitable[Delivery]]
@@ -24,16 +24,21 @@ class Door(Protocol):
     @property
     def retry_after_ms(self) -> int: ...
 
-    def closed(self, peer: str, running: int) -> bool: ...
+    def full(self, running: int, left_ns: int | None) -> bool: ...
+
+    def turns_away(self, peer: str) -> bool: ...
 
 
 def shedding(door: Door) -> Shed:
-    """Turns calls away while ``door`` is closed, with one refusal for all."""
+    """Turns calls away while too many are in flight, with one refusal for all; ``door`` says whom the handler is to
+    refuse instead, with a record."""
     full = Overloaded("more calls are in flight than can be answered in time; retry later", door.retry_after_ms)
     refused = refusal(full, call_id="")
 
-    def shed(peer: str, running: int) -> Refused | None:
-        return refused if door.closed(peer, running) else None
+    def shed(peer: str, running: int, left_ns: int | None) -> Refused | Entry:
+        if not door.full(running, left_ns):
+            return Entry.USUAL
+        return refused if door.turns_away(peer) else Entry.EXCESS
 
     return shed
 

@@ -20,7 +20,7 @@ import grpc.aio
 
 from gateway.errors import Code
 from gateway.transport.headers import FIELD_OVERHEAD, MAX_DETAILS, OWN_FIELDS, canonical_host, short
-from gateway.transport.seam import Answer, Head, Limits, Metadata, Methods, Refused, Shed, Stream, Unary
+from gateway.transport.seam import Answer, Entry, Head, Limits, Metadata, Methods, Refused, Shed, Stream, Unary
 from gateway.transport.tls import ServerTls
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,10 @@ class GrpcioTransport:
         self._server = server
         return bound
 
+    @property
+    def waiting(self) -> int:
+        return 0  # gRPC core hands over what has come at once
+
     async def drain(self, *, grace_s: float) -> None:
         if self._server is not None:
             server, self._server = self._server, None
@@ -100,11 +104,15 @@ class _UnaryCall:
         self._tasks = tasks
 
     async def serve(self, body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
-        if self._shed is not None and (turned := self._shed(_peer(context.peer()), len(self._tasks))) is not None:
-            await _abort(context, turned)
+        entry = Entry.USUAL
+        if self._shed is not None:
+            turned = self._shed(_peer(context.peer()), len(self._tasks), None)
+            if isinstance(turned, Refused):
+                await _abort(context, turned)
+            entry = turned
         task = _track(self._tasks)
         try:
-            answer: Answer = await self._handler(_head(self._name, context, self._max_metadata), body)
+            answer: Answer = await self._handler(_head(self._name, context, self._max_metadata, entry), body)
         except Refused as refused:
             await _abort(context, refused)
         except Exception:  # what is not ours must not leak
@@ -127,7 +135,7 @@ class _StreamCall:
         self, bodies: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]
     ) -> AsyncIterator[bytes]:
         try:
-            head = _head(self._name, context, self._max_metadata)
+            head = _head(self._name, context, self._max_metadata, Entry.USUAL)
         except Refused as refused:
             await _abort(context, refused)
         task = _track(self._tasks)
@@ -184,7 +192,7 @@ def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
     )
 
 
-def _head(name: str, context: grpc.aio.ServicerContext[bytes, bytes], max_metadata: int) -> Head:
+def _head(name: str, context: grpc.aio.ServicerContext[bytes, bytes], max_metadata: int, entry: Entry) -> Head:
     metadata = _incoming(context.invocation_metadata() or ())
     # The core holds its own limit only for callers who have acknowledged its settings.
     weight = sum(len(field) + len(value) + FIELD_OVERHEAD for field, value in metadata)
@@ -197,6 +205,7 @@ def _head(name: str, context: grpc.aio.ServicerContext[bytes, bytes], max_metada
         deadline_ns=None if remaining is None else time.monotonic_ns() + int(remaining * 1e9),
         peer=_peer(context.peer()),
         certificate=_certificate(context.auth_context()),
+        excess=entry is Entry.EXCESS,
     )
 
 

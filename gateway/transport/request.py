@@ -66,6 +66,17 @@ def read(items: Iterable[tuple[str, bytes]], max_bytes: int) -> Fields:
     return Fields(tuple(kept), timeout, encoding, accepted)
 
 
+def patience_ns(timeout: bytes | None) -> int | None:
+    """How long a caller with this ``grpc-timeout`` will wait, in nanoseconds; None if he does not say, or not so that
+    it can be read."""
+    if timeout is None:
+        return None
+    try:
+        return timeout_ns(timeout)
+    except ValueError:
+        return None
+
+
 def _timeout(value: bytes) -> int:
     try:
         return timeout_ns(value)

@@ -5,6 +5,7 @@ Both transports (``h2``, ``grpcio``) hold the same suite, ``tests/conformance``.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Protocol, TypeAlias
 
@@ -19,7 +20,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``method`` is the path without its leading slash (``package.Service/Method``). ``metadata`` has lower-case
     names, ``-bin`` values decoded, and none of the transport's own fields (pseudo headers, ``te``,
     ``content-type``, ``grpc-timeout``, ``grpc-encoding`` and their like). ``deadline_ns`` is monotonic; None means
-    the caller set none. ``peer`` is the address in canonical text (no zone, no brackets, IPv4-mapped addresses as
+    the caller set none. ``excess`` marks a call that came when there were too many: its handler is to refuse it.
+    ``peer`` is the address in canonical text (no zone, no brackets, IPv4-mapped addresses as
     IPv4; "" for a Unix socket); ``certificate`` is the peer's verified certificate in DER, b"" without mTLS.
     """
 
@@ -28,6 +30,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     deadline_ns: int | None = None
     peer: str = ""
     certificate: bytes = b""
+    excess: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -60,10 +63,18 @@ Stream: TypeAlias = Callable[[Head, AsyncIterator[bytes]], AsyncIterator[bytes]]
 iterator ends, or by raising ``Refused``. Closing the iterator means that the caller is gone."""
 
 
-Shed: TypeAlias = Callable[[str, int], Refused | None]
-"""Asked when the head of a unary call has come and nothing was done for it yet, with its peer and how many unary
-handlers run: how the call is refused at once, or None. The same refusal is the same object, so that it can be kept in
-the form in which it is sent."""
+class Entry(enum.Enum):
+    """How a call is let in: like any other, or as one too many, ahead of those who wait and marked as ``excess``."""
+
+    USUAL = enum.auto()
+    EXCESS = enum.auto()
+
+
+Shed: TypeAlias = Callable[[str, int, int | None], Refused | Entry]
+"""Asked when the head of a unary call has come and nothing was done for it yet: with its peer, with how many unary
+handlers run or are about to, and with the nanoseconds that its caller will wait (None: no end, or nobody waits now). It
+says how the call is refused at once, or how it is let in. The same refusal is the same object, so that it can be kept
+in the form in which it is sent."""
 
 
 class Methods(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +118,11 @@ class Transport(Protocol):
 
         Raises: OSError when the address cannot be bound.
         """
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Unary calls that have come, and whose handlers have not begun yet because others go first."""
         ...
 
     async def drain(self, *, grace_s: float) -> None:

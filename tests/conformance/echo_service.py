@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from gateway.transport.seam import Answer, Head, Methods, Refused
+from gateway.transport.seam import Answer, Entry, Head, Methods, Refused
 
 TEXT = "dénied: 100% \n no"
 DETAILS = b"\x08\x07\x12" + bytes([len(TEXT.encode())]) + TEXT.encode()  # google.rpc.Status: code, message
@@ -25,7 +25,9 @@ class EchoService:
         self.closed = asyncio.Event()
         self.running = 0
         self.most: int | None = None  # calls of Wait that may run at once
+        self.heard = 0  # of those that are too many, who are let in as such
         self.asked: list[tuple[str, int]] = []
+        self.patience: list[int | None] = []
 
     def methods(self) -> Methods:
         unary = {"Echo": self.echo, "Deny": self.deny, "Fail": self.fail, "Wait": self.wait, "Stubborn": self.stubborn}
@@ -43,10 +45,16 @@ class EchoService:
             shed={"test.Test/Wait": self.shed},
         )
 
-    def shed(self, peer: str, running: int) -> Refused | None:
-        """Turn calls of Wait away when ``most`` run."""
+    def shed(self, peer: str, running: int, left_ns: int | None) -> Refused | Entry:
+        """Turn calls of Wait away when ``most`` run, but hear those of whom ``heard`` is left."""
         self.asked.append((peer, running))
-        return BUSY if self.most is not None and running >= self.most else None
+        self.patience.append(left_ns)
+        if self.most is None or running < self.most:
+            return Entry.USUAL
+        if self.heard:
+            self.heard -= 1
+            return Entry.EXCESS
+        return BUSY
 
     async def echo(self, head: Head, body: bytes) -> Answer:
         self.heads.append(head)

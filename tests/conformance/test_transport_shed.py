@@ -41,6 +41,18 @@ async def test_one_too_many_is_refused_and_the_others_are_served(kind: str) -> N
         assert server.service.asked[-1] == ("127.0.0.1", 0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_one_too_many_who_is_to_be_heard_reaches_the_handler_as_such(kind: str) -> None:
+    async with running(kind) as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        server.service.release.set()
+        await waits(server, channel)
+        server.service.most, server.service.heard = 0, 1
+        await waits(server, channel)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await waits(server, channel)
+        assert [head.excess for head in server.service.heads] == [False, True]
+
+
 async def test_thousands_turned_away_do_not_end_the_connection() -> None:
     async with running("h2") as server:
         server.service.most = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +53,35 @@ async def test_after_close_all_are_told_to_go_elsewhere() -> None:
     gate.close()
     with pytest.raises(Draining), gate.slot(world.context()):
         pass
+
+
+async def test_a_call_that_came_as_one_too_many_is_refused_though_there_is_a_place_now() -> None:
+    world, gate = World(), admission()
+    excess = msgspec.structs.replace(world.context(), excess=True)
+    with pytest.raises(Overloaded, match="than can be answered in time"), gate.slot(excess):
+        pass
+    assert (gate.inflight, gate.shed) == (0, 1)
+
+
+async def test_calls_that_wait_to_be_handled_count_as_waiting_and_those_in_threads_do_not() -> None:
+    now = 1
+
+    def clock() -> int:
+        return now
+
+    world, gate = World(), Admission(max_inflight=4096, max_bytes=10**6, clock_ns=clock, budget_ns=100_000_000)
+    for _ in range(3):
+        gate.look(elsewhere=200, before=500)
+        now += 50_000_000
+        for _ in range(100):  # in 50 ms: half a millisecond each, so 200 within the budget
+            with gate.slot(world.context(size=0)):
+                pass
+    gate.look(elsewhere=200, before=500)
+    assert gate.limit == 200 + 200
+    assert not gate.full(399, None)
+    assert gate.full(400, None)
+    assert gate.full(300, 49_000_000)
+    assert not gate.full(300, 51_000_000)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 60)), max_size=60))

@@ -35,13 +35,10 @@ class Method(msgspec.Struct, frozen=True):
     shed: Shed | None = None
 
 
-class Running:
-    """How many unary handlers of a worker run or are about to."""
+class Running(Protocol):
+    """Counts in ``calls`` the unary handlers of a worker that run or are about to."""
 
-    __slots__ = ("calls",)
-
-    def __init__(self) -> None:
-        self.calls = 0
+    calls: int
 
 
 class Wire(Protocol):

@@ -14,7 +14,7 @@ from gateway.transport.h2.calls import Call, Inbox, Turned, run_stream, run_unar
 from gateway.transport.h2.core import H2FrameHeaders, H2Reason
 from gateway.transport.h2.sender import Sender
 from gateway.transport.h2.shared import Shared
-from gateway.transport.seam import Head, Refused
+from gateway.transport.seam import Entry, Head, Refused
 
 _ONE_MESSAGE = "a unary call takes exactly one message: "
 _TASKS_PER_STREAM = 2  # handlers that still run after their stream was reset count against the connection
@@ -35,7 +35,7 @@ class Intake:
         self._max_message_bytes = shared.limits.max_message_bytes
         self._max_metadata_bytes = shared.limits.max_metadata_bytes
         self._max_calls = _TASKS_PER_STREAM * shared.limits.max_streams
-        self._running = shared.running
+        self._starts = shared.starts
         self._sender = sender
         self._peer = peer
         self._certificate = certificate
@@ -43,19 +43,21 @@ class Intake:
         self.calls: set[Call] = set()
         self._create_task = asyncio.get_running_loop().create_task
 
-    def turns_away(self, path: str | None) -> Turned | None:
-        """What stands for a call of ``path`` that is refused when its body begins, None for one that is let in."""
-        method = self._methods.get(path or "")
+    def entry(self, frame: H2FrameHeaders) -> Entry | Turned:
+        """How the call whose head has come is let in, or what stands for one that is refused when its body begins."""
+        method = self._methods.get(frame.path or "")
         if method is None or method.shed is None:
-            return None
-        refused = method.shed(self._peer, self._running.calls)
-        if refused is None:
-            return None
+            return Entry.USUAL
+        starts = self._starts
+        left_ns = request.patience_ns(frame.headers.get("grpc-timeout")) if starts else None
+        refused = method.shed(self._peer, starts.calls, left_ns)
+        if isinstance(refused, Entry):
+            return refused
         if self._turned is None or self._turned.refused is not refused:
             self._turned = self._sender.prepared(refused)
         return self._turned
 
-    def open(self, call: Call, frame: H2FrameHeaders) -> None:
+    def open(self, call: Call, frame: H2FrameHeaders, entry: Entry) -> None:
         """The head has come. A unary call now waits for its message; a stream's handler starts at once."""
         if len(self.calls) >= self._max_calls:
             self._sender.refuse(call, Refused(Code.RESOURCE_EXHAUSTED, _TOO_MANY, _RETRY_SOON))
@@ -68,7 +70,7 @@ class Intake:
             call.alien = 405 if frame.method != "POST" else 415
             return
         try:
-            self._judge(call, frame)
+            self._judge(call, frame, entry)
         except Refused as refused:
             self._sender.refuse(call, refused)
             return
@@ -110,11 +112,7 @@ class Intake:
         elif call.message is None:
             self._fail(call, Refused(Code.UNIMPLEMENTED, f"{_ONE_MESSAGE}none came"))
         else:
-            body, call.message = call.message, None
-            handler = call.method.unary
-            assert handler is not None  # noqa: S101  # a method that opened no inbox is unary
-            call.task = self._create_task(run_unary(self._sender, call, handler, body, self._running))
-            self._running.calls += 1
+            self._starts.add(call, self._start, first=call.head.excess)
 
     def forget(self, call: Call) -> None:
         """The call is over: answered or gone, and its handler has ended."""
@@ -177,9 +175,15 @@ class Intake:
         """Let go of a task that was cancelled before its first step: it will tell nobody."""
         call.task = None
         if call.inbox is None:
-            self._running.calls -= 1
+            self._starts.calls -= 1
 
-    def _judge(self, call: Call, frame: H2FrameHeaders) -> None:
+    def _start(self, call: Call) -> None:
+        body, call.message = call.message, None
+        handler = call.method.unary
+        assert handler is not None and body is not None  # noqa: S101, PT018  # what has both is a whole unary call
+        call.task = self._create_task(run_unary(self._sender, call, handler, body, self._starts))
+
+    def _judge(self, call: Call, frame: H2FrameHeaders, entry: Entry) -> None:
         fields = request.read(frame.headers.items(), self._max_metadata_bytes)
         method = self._methods.get(frame.path or "")
         if method is None:
@@ -196,6 +200,7 @@ class Intake:
             deadline_ns=call.deadline_ns,
             peer=self._peer,
             certificate=self._certificate,
+            excess=entry is Entry.EXCESS,
         )
 
     def _assemble(self, call: Call, payload: bytes) -> None:

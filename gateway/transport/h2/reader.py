@@ -115,15 +115,16 @@ class Reader:
             raise h2.H2StreamError(frame.stream_id, frame.error_code, "library")
 
     def _headers(self, frame: h2.H2FrameHeaders) -> None:
-        call = self._intake.turns_away(frame.path) or Call()
+        entry = self._intake.entry(frame)
+        call = entry if isinstance(entry, Turned) else Call()
         verdict = self._core.recv_headers(frame, call)
         if verdict.kind == h2.H2_HEADERS_OPENED:
             if not self._fresh:
                 self._call_soon(self._accept)
             self._fresh.append(verdict.stream_id)
-            if isinstance(call, Call):
+            if isinstance(call, Call) and not isinstance(entry, Turned):
                 call.id = verdict.stream_id
-                self._intake.open(call, frame)
+                self._intake.open(call, frame, entry)
             if verdict.eof:
                 self._end(verdict.stream_id, call)
         elif verdict.kind == h2.H2_HEADERS_TRAILERS:

@@ -68,6 +68,10 @@ class H2Transport:
         self._watchdog.start()
         return port
 
+    @property
+    def waiting(self) -> int:
+        return len(self._shared.starts)
+
     async def drain(self, *, grace_s: float) -> None:
         if not self._servers:
             return

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gateway.transport.budget import Budget
-from gateway.transport.h2.calls import Call, Method, Running
+from gateway.transport.h2.calls import Call, Method
+from gateway.transport.h2.starts import Starts
 from gateway.transport.seam import Limits, Methods
 
 
 class Shared:
     """The method table by path, the limits, the budget of buffered bytes, and every call that has a deadline.
 
-    ``running`` counts unary handlers. ``timed`` maps a call to what must be done once its deadline has passed.
+    Must be made inside a running loop. ``starts`` starts unary handlers. ``timed`` maps a call to what must be done
+    once its deadline has passed.
     """
 
-    __slots__ = ("budget", "clock_ns", "compress_min_bytes", "limits", "methods", "running", "timed")
+    __slots__ = ("budget", "clock_ns", "compress_min_bytes", "limits", "methods", "starts", "timed")
 
     def __init__(
         self, methods: Methods, limits: Limits, *, compress_min_bytes: int, clock_ns: Callable[[], int]
@@ -25,7 +27,7 @@ class Shared:
         self.compress_min_bytes = compress_min_bytes
         self.clock_ns = clock_ns
         self.budget = Budget(limits.max_buffered_bytes)
-        self.running = Running()
+        self.starts = Starts()
         self.timed: dict[Call, Callable[[Call], None]] = {}
 
     def expire(self, now_ns: int) -> None:

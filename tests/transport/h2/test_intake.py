@@ -1,0 +1,89 @@
+"""Calls that wait for their handlers: others are refused meanwhile, and whoever leaves before is nobody's."""
+
+from __future__ import annotations
+
+import asyncio
+
+from echo_service import EchoService
+from peer import Peer
+
+from gateway.transport.h2.shared import Shared
+from gateway.transport.h2.starts import MOST
+from gateway.transport.seam import Limits
+
+SECOND_NS = 1_000_000_000
+
+
+def ids(count: int) -> range:
+    """The first ``count`` ids of streams."""
+    return range(1, 2 * count, 2)
+
+
+class World:
+    """Two connections of one service that answers at once, in the first nanosecond of all time."""
+
+    def __init__(self) -> None:
+        self.service = EchoService()
+        self.service.release.set()
+        self.shared = Shared(self.service.methods(), Limits(), compress_min_bytes=0, clock_ns=lambda: 1)
+        self.peer, self.other = Peer(self.shared), Peer(self.shared)
+
+    async def end(self) -> None:
+        """Let all handlers end."""
+        while self.shared.starts.calls:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+async def test_a_refusal_does_not_wait_for_those_who_are_served() -> None:
+    world = World()
+    world.peer.send(*ids(3 * MOST))
+    await asyncio.sleep(0)
+    assert len(world.service.heads) == MOST
+    assert len(world.shared.starts) == MOST
+    world.service.most = 0
+    world.other.send(1)
+    assert world.other.statuses() == {1: ["8"]}
+    await world.end()
+    assert world.peer.statuses() == {stream: ["0"] for stream in ids(3 * MOST)}
+
+
+async def test_who_is_one_too_many_but_to_be_heard_passes_those_who_wait() -> None:
+    world = World()
+    world.peer.send(*ids(2 * MOST))
+    world.service.most, world.service.heard = 0, 1
+    world.other.send(1)
+    await asyncio.sleep(0)
+    assert [head.excess for head in world.service.heads] == [False] * MOST + [True]
+    await world.end()
+
+
+async def test_how_long_a_caller_waits_is_told_while_others_wait() -> None:
+    world = World()
+    world.peer.send(*ids(MOST), timeout="5S")
+    world.other.send(1, timeout="5S")
+    world.other.send(3, timeout="5S")
+    world.other.send(5, timeout="soon")
+    assert world.service.patience == [None] * (MOST + 1) + [5 * SECOND_NS, None]
+    await world.end()
+    assert world.other.statuses() == {1: ["0"], 3: ["0"], 5: ["13"]}
+
+
+async def test_a_call_that_is_reset_while_it_waits_is_not_served() -> None:
+    world = World()
+    world.peer.send(*ids(MOST))
+    world.other.send(1, 3, reset=[1])
+    await world.end()
+    assert len(world.service.heads) == MOST + 1
+    assert world.other.statuses() == {3: ["0"]}
+
+
+async def test_a_call_whose_deadline_passes_while_it_waits_is_told_so_and_not_served() -> None:
+    world = World()
+    world.peer.send(*ids(MOST))
+    world.other.send(1, 3, timeout="1S")
+    world.shared.expire(2 * SECOND_NS)
+    await world.end()
+    assert world.other.statuses() == {1: ["4"], 3: ["4"]}
+    assert len(world.service.heads) == MOST
+    assert (len(world.shared.timed), len(world.shared.starts)) == (0, 0)

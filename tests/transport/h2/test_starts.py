@@ -1,0 +1,82 @@
+"""Handlers start in order, so many a turn; who ended before, or is to be refused, does not hold up the rest."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.transport.h2.calls import Call
+from gateway.transport.h2.starts import Starts
+
+
+class Intake:
+    """Starts calls, and remembers them by the turn of the loop in which they started."""
+
+    def __init__(self, most: int) -> None:
+        self.starts = Starts(most)
+        self.turns: list[list[int]] = [[]]
+
+    def call(self, number: int, *, first: bool = False) -> Call:
+        call = Call()
+        call.id = number
+        self.starts.add(call, self.start, first=first)
+        return call
+
+    def start(self, call: Call) -> None:
+        self.turns[-1].append(call.id)
+
+    async def live(self, turns: int) -> None:
+        for _ in range(turns):
+            self.turns.append([])
+            await asyncio.sleep(0)
+
+
+async def test_a_lone_call_starts_at_once() -> None:
+    intake = Intake(2)
+    for number in range(3):
+        intake.call(number)
+        assert intake.turns == [[0, 1, 2][: number + 1]]
+        await asyncio.sleep(0)
+    assert (intake.starts.calls, len(intake.starts)) == (3, 0)
+
+
+async def test_more_than_a_turn_takes_start_in_later_turns_in_order() -> None:
+    intake = Intake(3)
+    for number in range(8):
+        intake.call(number)
+    assert (intake.starts.calls, len(intake.starts)) == (8, 5)
+    await intake.live(4)
+    assert intake.turns == [[0, 1, 2], [3, 4, 5], [6, 7], [], []]
+    assert (intake.starts.calls, len(intake.starts)) == (8, 0)
+
+
+async def test_who_comes_later_waits_behind_those_who_wait() -> None:
+    intake = Intake(2)
+    for number in range(3):
+        intake.call(number)
+    await intake.live(1)
+    for number in range(3, 6):
+        intake.call(number)
+    await intake.live(3)
+    assert [number for turn in intake.turns for number in turn] == list(range(6))
+    assert max(map(len, intake.turns)) == 2
+
+
+async def test_a_call_that_ended_is_not_started_and_takes_nobody_s_place() -> None:
+    intake = Intake(1)
+    calls = [intake.call(number) for number in range(5)]
+    for call in calls[1:4]:
+        call.ended = True
+    await intake.live(2)
+    assert intake.turns == [[0], [4], []]
+    assert intake.starts.calls == 2
+
+
+async def test_who_goes_first_passes_the_queue() -> None:
+    intake = Intake(1)
+    for number in range(3):
+        intake.call(number)
+    intake.call(9, first=True)
+    assert intake.turns == [[0, 9]]
+    await intake.live(3)
+    assert intake.turns == [[0, 9], [1], [2], []]
+    assert intake.starts.calls == 4
