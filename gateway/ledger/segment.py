@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.ledger import batch
 from gateway.ledger import files as durable
 from gateway.ledger.errors import LedgerCorrupt, LedgerNewer, LedgerUnwritable
 from gateway.ledger.sealed import Block, Sealed
@@ -19,6 +20,9 @@ from gateway.ledger.tree import Tile
 
 SCHEMA = 1
 DIGITS = 12
+PAGE = 16_384
+"""Bytes of a page of a new segment."""
+
 MAX_BLOCK = 0xFFFF
 """A block of salts reaches at most this far behind its first record."""
 
@@ -31,8 +35,6 @@ CREATE TABLE salts  (first INTEGER PRIMARY KEY, distances BLOB NOT NULL, kek INT
                      expires_us INTEGER, body BLOB NOT NULL) STRICT;
 CREATE TABLE meta   (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 """
-_INSERT_LEAF = "INSERT INTO leaf VALUES (?,?)"
-_INSERT_PAYLOAD = "INSERT INTO payload VALUES (?,?,?,?,?,?)"
 _INSERT_SALTS = "INSERT INTO salts VALUES (?,?,?,?,?,?)"
 _FIXED = {"synchronous": 2, "secure_delete": 1, "wal_autocheckpoint": 0, "trusted_schema": 0, "mmap_size": 0}
 
@@ -61,7 +63,7 @@ def create(directory: Path, shard: str, first: int, root: bytes) -> Path:
     draft.unlink(missing_ok=True)
     db = sqlite3.connect(draft, isolation_level=None)
     try:
-        db.execute("PRAGMA page_size=16384")
+        db.execute(f"PRAGMA page_size={PAGE}")
         db.execute("PRAGMA synchronous=FULL")
         db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={SCHEMA};")
         meta = {"shard": shard, "first_seq": first, "schema": SCHEMA, "root": root}
@@ -134,6 +136,8 @@ class Segment:
             found = db.execute("PRAGMA quick_check(1)").fetchone()[0] if check else "ok"
             if found != "ok":
                 raise LedgerCorrupt(f"{path} is damaged ({' '.join(found.split())}): restore it from its copy")
+            if live:
+                batch.prepare(db)
         except sqlite3.OperationalError as error:
             db.close()
             raise unwritable(error, path) from error
@@ -152,27 +156,17 @@ class Segment:
 
     def commit(
         self,
-        leaves: Sequence[int | bytes],
+        first: int,
+        leaves: Sequence[bytes],
         payloads: Sequence[tuple[int, Sealed]],
         blocks: Sequence[Block],
         tiles: Sequence[Tile],
     ) -> None:
-        """Write one batch and return when it is on stable storage. ``leaves`` are numbers and bytes in turn.
-
-        One statement per table: ``executemany`` takes the GIL again for every row, and against a busy event
-        loop each time may cost a switch interval.
+        """Write one batch, its leaves numbered from ``first``, and return when it is on stable storage.
 
         Raises: sqlite3.Error; nothing of the batch is visible then, unless the disk says otherwise later.
         """
-        with self._transaction() as db:
-            db.execute(_INSERT_LEAF + ",(?,?)" * (len(leaves) // 2 - 1), leaves)
-            if payloads:
-                cells = [cell for seq, sealed in payloads for cell in (seq, *sealed[:5])]
-                db.execute(_INSERT_PAYLOAD + ",(?,?,?,?,?,?)" * (len(payloads) - 1), cells)
-            for block in blocks:
-                db.execute(_INSERT_SALTS, block)
-            for tile in tiles:
-                db.execute("INSERT INTO tile VALUES (?,?,?)", tile)
+        batch.write(self._db, first, leaves, payloads, blocks, tiles)
 
     def payloads(self, where: str, arguments: Sequence[bytes | int]) -> list[tuple[int, Sealed, bytes]]:
         """Number, row and leaf of the payloads under one of our own conditions."""

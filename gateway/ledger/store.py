@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from gateway.ledger import heads, merkle, sealing, segment
 from gateway.ledger.errors import LedgerCorrupt, LedgerError, LedgerRolledBack, LedgerUnwritable
@@ -18,6 +19,7 @@ from gateway.ledger.lock import Lock
 from gateway.ledger.mounts import network_filesystem
 from gateway.ledger.reader import ShardReader, shards
 from gateway.ledger.resume import load_tree
+from gateway.ledger.sealed import Block, Sealed
 from gateway.ledger.segment import Segment, unwritable
 from gateway.ledger.tree import WIDTH, Tree
 from gateway.ledger.upkeep import Done, Order, perform
@@ -27,7 +29,10 @@ SEGMENT_LEAVES = 1_000_000
 SEGMENT_BYTES = 2 << 30
 PAYLOAD_DAYS = 30.0
 _WAL_SOFT, _WAL_HARD = 1 << 20, 16 << 20
-_PAGE = 16_384
+
+
+Entry: TypeAlias = tuple[int, bytes, Payload | None, *tuple[object, ...]]
+"""Number, leaf and payload of a record; what else its sender put behind them is not looked at."""
 
 
 class Store:
@@ -85,37 +90,27 @@ class Store:
             self.close()
             raise
 
-    def commit(self, entries: Sequence[tuple[int, bytes, Payload | None]]) -> list[bytes]:
+    def commit(self, entries: Sequence[Entry]) -> list[bytes]:
         """Make one batch durable and return its leaf hashes. On any error the tree is as before.
 
         Raises: sqlite3.Error, OSError, LedgerError; call ``reopen`` then.
         """
         live = self._live()
-        tree, hashes, tiles = self.tree.snapshot(), [], []
-        if entries[0][0] != tree.size:
-            raise LedgerCorrupt(f"{self.directory}: leaf {entries[0][0]} was to follow {tree.size}")
-        leaves: list[int | bytes] = []
-        payloads, weight = [], 0
-        salts: dict[tuple[str, int], dict[int, bytes]] = {}  # by tenant and end of their time
-        until = self._clock_us() + self._payload_us
-        for seq, leaf, payload in entries:
-            hashes.append(merkle.leaf_hash(leaf))
-            tiles += tree.add(hashes[-1])
-            leaves += (seq, leaf)
-            weight += len(leaf)
-            if payload is None:
-                continue
-            if payload.body or payload.subject:
-                payloads.append((seq, self._vault.seal(payload, f"{self.shard}/{seq}", until)))
-                weight += len(payloads[-1][1].body)
-            else:
-                salts.setdefault((payload.tenant, payload.expires_us or until), {})[seq] = payload.salts
-                weight += len(payload.salts)
-        blocks = [self._vault.seal_block(some, self.shard, tenant, end) for (tenant, end), some in salts.items()]
-        live.commit(leaves, payloads, blocks, tiles)
+        first = self.tree.size
+        if entries[0][0] != first:
+            raise LedgerCorrupt(f"{self.directory}: leaf {entries[0][0]} was to follow {first}")
+        leaves = [entry[1] for entry in entries]
+        hashes = [merkle.leaf_hash(leaf) for leaf in leaves]
+        tree = self.tree.snapshot()
+        tiles = tree.extend(hashes)
+        payloads, blocks = self._sealed(entries)
+        live.commit(first, leaves, payloads, blocks, tiles)
         self.tree = tree
+        weight = sum(map(len, leaves)) + sum([len(block.body) for block in blocks])
+        if payloads:
+            weight += sum([len(sealed.body) for _, sealed in payloads])
         self._bytes += weight
-        self._wal += weight + 2 * _PAGE
+        self._wal += weight + 2 * segment.PAGE
         if self._wal > _WAL_HARD:
             self.checkpoint()
         return hashes
@@ -199,6 +194,22 @@ class Store:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def _sealed(self, entries: Sequence[Entry]) -> tuple[list[tuple[int, Sealed]], list[Block]]:
+        """What is kept beside the records, encrypted: rows of their own, and blocks of salts."""
+        payloads: list[tuple[int, Sealed]] = []
+        salts: dict[tuple[str, int], dict[int, bytes]] = {}  # by tenant and end of their time
+        until = self._clock_us() + self._payload_us
+        for seq, _, payload, *_ in entries:
+            if payload is None:
+                continue
+            if payload.body or payload.subject:
+                payloads.append((seq, self._vault.seal(payload, f"{self.shard}/{seq}", until)))
+            else:
+                salts.setdefault((payload.tenant, payload.expires_us or until), {})[seq] = payload.salts
+        return payloads, [
+            self._vault.seal_block(some, self.shard, tenant, end) for (tenant, end), some in salts.items()
+        ]
 
     def _load(self) -> None:
         for draft in self.directory.glob("*.db.new"):

@@ -6,6 +6,7 @@ becomes full is handed out once, to be stored; its root moves one level up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.ledger import merkle
@@ -41,6 +42,20 @@ class Tree:
         level.append(leaf_hash)
         self.size += 1
         return self._carry() if len(level) == WIDTH else []
+
+    def extend(self, hashes: Sequence[bytes]) -> list[Tile]:
+        """As ``add`` for each of ``hashes``, in order."""
+        full: list[Tile] = []
+        at = 0
+        while at < len(hashes):
+            level = self.levels[0]
+            some = hashes[at : at + WIDTH - len(level)]
+            level += some
+            at += len(some)
+            self.size += len(some)
+            if len(level) == WIDTH:
+                full += self._carry()
+        return full
 
     def _carry(self) -> list[Tile]:
         full = []

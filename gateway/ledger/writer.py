@@ -132,7 +132,7 @@ class Writer:
     def _commit(self, batch: list[Entry]) -> None:
         started = time.monotonic_ns()
         try:
-            hashes = self._store.commit([entry[:3] for entry in batch])
+            hashes = self._store.commit(batch)
         except _FAULTS as error:
             self._fail(batch, error)
             return

@@ -39,6 +39,16 @@ def test_full_tiles_come_once_and_lie_where_c2sp_says() -> None:
     assert tree.root() == defined_root(MANY)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 600), max_size=8))
+def test_hashes_may_come_many_at_once(sizes: list[int]) -> None:
+    tree, tiles = Tree(), []
+    for size in sizes:
+        tiles += tree.extend(MANY[tree.size : tree.size + size])
+    one_by_one, same = grown(sum(sizes))
+    assert (tree.size, tree.levels, tiles) == (one_by_one.size, one_by_one.levels, same)
+
+
 def test_a_snapshot_is_not_touched_by_later_adds() -> None:
     tree, _ = grown(300)
     before, root = tree.snapshot(), tree.root()
