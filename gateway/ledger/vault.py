@@ -40,6 +40,7 @@ from gateway.ledger.sealed import Block, Sealed
 from gateway.ledger.subject_keys import SubjectKey, SubjectKeys
 
 _ZERO_NONCE = bytes(12)
+_DRAWN = 4_096
 
 REMEMBERED = 4_096
 """Subjects whose ciphers a writer holds at once."""
@@ -67,6 +68,7 @@ class Vault:
         self._opened: tuple[str, str, Sealed | None, Mapping[int, bytes]] = ("", "", None, {})  # records come in order
         self._generation = 0
         self._index = b""
+        self._drawn, self._used = b"", 0
 
     def ready(self) -> None:
         """Make sure that keys exist and can be read, at start rather than at the first payload. Raises: KeyMissing."""
@@ -89,10 +91,10 @@ class Vault:
         until = payload.expires_us or expires_us or None
         generation = self._current()
         if payload.subject:
-            digest, nonce = self.subject(payload.tenant, payload.subject), os.urandom(12)
+            digest, nonce = self.subject(payload.tenant, payload.subject), self._fresh(12)
             cipher = self._subject_cipher(shard_of(prediction_id), digest, payload.tenant)
             return Sealed(generation, b"", digest, until, nonce + cipher.encrypt(nonce, plain, aad))
-        dek = os.urandom(32)
+        dek = self._fresh(32)
         body = AESGCM(dek).encrypt(_ZERO_NONCE, plain, aad)
         return Sealed(generation, self._wrapped(dek, payload.tenant, aad), None, until, body)
 
@@ -120,8 +122,8 @@ class Vault:
     def seal_block(self, salts: Mapping[int, bytes], shard: str, tenant: str, expires_us: int | None) -> Block:
         """Encrypt salts by sequence number, in order, under one fresh key. Raises: KeyMissing."""
         first, place = block_place(shard, list(salts))
-        dek, generation = os.urandom(32), self._current()
-        plain = b"".join([part for salt in salts.values() for part in (len(salt).to_bytes(2), salt)])
+        dek, generation = self._fresh(32), self._current()
+        plain = b"".join([len(salt).to_bytes(2) + salt for salt in salts.values()])
         body = AESGCM(dek).encrypt(_ZERO_NONCE, plain, place)
         return Block(first, place[-2 * len(salts) :], generation, self._wrapped(dek, tenant, place), expires_us, body)
 
@@ -184,6 +186,15 @@ class Vault:
         for keys in self._subjects.values():
             keys.close()
 
+    def _fresh(self, size: int) -> bytes:
+        """``size`` random bytes that nothing else gets. The system is asked for many at a time: each time costs a call
+        into it and gives the interpreter lock away."""
+        at = self._used
+        if at + size > len(self._drawn):
+            self._drawn, at = os.urandom(_DRAWN), 0
+        self._used = at + size
+        return self._drawn[at : at + size]
+
     def _current(self) -> int:
         if not self._generation:
             self._generation = self.keys.current()
@@ -227,7 +238,7 @@ class Vault:
             raise LedgerCorrupt("a payload's key does not open: it or the key above it was changed") from error
 
     def _wrapped(self, dek: bytes, tenant: str, aad: bytes) -> bytes:
-        nonce = os.urandom(12)
+        nonce = self._fresh(12)
         return nonce + self._wrap(self._current(), tenant).encrypt(nonce, dek, aad)
 
     def _dek(self, kek: int, dek: bytes, tenant: str, aad: bytes) -> bytes:

@@ -54,6 +54,15 @@ def test_equal_payloads_never_look_alike(keys: FileKeys, body: bytes) -> None:
     assert len({vault.seal(payload, "gw.0/7").body for _ in range(50)}) == 50
 
 
+def test_no_key_and_no_nonce_comes_twice(keys: FileKeys) -> None:
+    """Bodies have nonce zero: the same salts look alike only under the same key."""
+    vault = Vault(keys)
+    blocks = [vault.seal_block({7: b"s" * 64}, "gw.0", "acme", None) for _ in range(1_000)]
+    rows = [vault.seal(Payload(salts=b"s" * 64, body=b"b", tenant="acme"), "gw.0/7") for _ in range(1_000)]
+    assert len({block.body for block in blocks} | {row.body for row in rows}) == 2_000
+    assert len({item.dek[:12] for item in [*blocks, *rows]}) == 2_000
+
+
 def salts_of(count: int) -> dict[int, bytes]:
     return {7 + 3 * i: bytes([i]) * (32 + 32 * (i % 2)) for i in range(count)}
 
