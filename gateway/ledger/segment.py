@@ -20,8 +20,11 @@ from gateway.ledger.tree import Tile
 
 SCHEMA = 1
 DIGITS = 12
-PAGE = 16_384
-"""Bytes of a page of a new segment."""
+PAGE = 8_192
+"""Bytes of a page of a new segment; older ones say themselves what theirs are.
+
+A commit of one record changes two pages, which are checksummed, written and synced; six usual records fill one.
+"""
 
 MAX_BLOCK = 0xFFFF
 """A block of salts reaches at most this far behind its first record."""

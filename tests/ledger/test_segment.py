@@ -40,7 +40,7 @@ def test_a_batch_is_one_statement_however_large(live: Segment) -> None:
 
 
 def test_durability_does_not_rest_on_defaults(live: Segment) -> None:
-    asked = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "wal_autocheckpoint": 0, "page_size": 16_384}
+    asked = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "wal_autocheckpoint": 0, "page_size": 8_192}
     assert {name: live._db.execute(f"PRAGMA {name}").fetchone()[0] for name in asked} == asked
 
 
@@ -80,6 +80,27 @@ async def test_a_reader_holds_no_transaction_between_reads(root: Path, open_shar
     assert (root / "gw.0" / "000000000000.db-wal").stat().st_size == 0
     assert reader.size() == 202
     reader.close()
+
+
+async def test_a_shard_whose_newest_segment_has_other_pages_goes_on(root: Path, open_shard: Open) -> None:
+    """Those of older versions have 16 KiB."""
+    ledger = await open_shard(segment_leaves=500)
+    await fill(ledger, 300)
+    await ledger.close()
+    db = sqlite3.connect(segment.files(root / "gw.0")[0])
+    for sql in ("PRAGMA journal_mode=DELETE", "PRAGMA page_size=16384", "VACUUM"):
+        db.execute(sql)
+    db.close()
+    again = await open_shard(segment_leaves=500)
+    await fill(again, 300)
+    await again.close()
+    sizes = []
+    for path in segment.files(root / "gw.0"):
+        db = sqlite3.connect(path)
+        sizes.append(db.execute("PRAGMA page_size").fetchone()[0])
+        db.close()
+    assert sizes == [16_384, segment.PAGE]
+    assert verify(root).findings == []
 
 
 @pytest.mark.slow

@@ -189,7 +189,7 @@ async def test_a_corrupt_segment_is_named_and_not_repaired(root: Path, open_shar
     await ledger.close()
     path = segment.files(root / "gw.0")[0]
     raw = bytearray(path.read_bytes())
-    raw[segment.PAGE * 9 : segment.PAGE * 10] = b"\xaa" * segment.PAGE
+    raw[segment.PAGE * 18 : segment.PAGE * 20] = b"\xaa" * segment.PAGE * 2
     path.write_bytes(raw)
     with pytest.raises(Exception, match="damaged") as caught:
         await open_shard()
