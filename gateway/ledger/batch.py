@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import zip_longest
+from typing import TypeAlias
 
 from gateway.ledger.sealed import Block, Sealed
 from gateway.ledger.tree import Tile
@@ -26,11 +27,16 @@ CREATE TEMP TRIGGER write_batch INSTEAD OF INSERT ON batch BEGIN
   INSERT INTO tile    SELECT new.a, new.b, new.c WHERE new.kind = 'tile';
 END;
 """
-_FIRST = "INSERT INTO batch VALUES (?,?,?,?,?,?,?,?,?,?)"
-_MORE = ",(0,x'','[]',?,?,?,?,?,?,?)"
-_NOTHING = ("", 0, 0, 0, 0, 0, 0)
+_INSERT = "INSERT INTO batch VALUES (?,?,?,?,?,?,?,?,?,?)"
+_ROW = ",(?,?,?,?,?,?,?,?,?,?)"
+_NO_LEAVES = (0, 0, "[]")
+_NOTHING_ELSE = ("", 0, 0, 0, 0, 0, 0)
 
-Cell = int | bytearray | str | None
+PIECE = 64
+"""Leaves that are joined to one value: what is larger than caches and than what malloc keeps costs more than a row."""
+
+Cell: TypeAlias = int | bytearray | str | None
+Cells: TypeAlias = tuple[Cell, ...]
 
 
 def prepare(db: sqlite3.Connection) -> None:
@@ -52,18 +58,32 @@ def write(
     """
     # Bytes go in as bytearray: for other types than int, float, str and bytearray Python's module looks for adapters,
     # which costs two failed attribute look-ups and a formatted exception for every value.
-    lengths = [len(leaf) for leaf in leaves]
-    starts = accumulate(lengths, initial=1)
-    places = [start << 16 | length for start, length in zip(starts, lengths, strict=False)]
-    cells: list[Cell] = [first, bytearray().join(leaves), str(places)]
-    for number, distances, kek, dek, expires_us, body in blocks:
-        cells += ("salts", number, bytearray(distances), kek, bytearray(dek), expires_us, bytearray(body))
+    pieces: list[Cells] = []
+    for at in range(0, len(leaves), PIECE):
+        some = leaves[at : at + PIECE]
+        pieces.append((first + at, bytearray().join(some), _places(some)))
+    others: list[Cells] = [
+        ("salts", number, bytearray(distances), kek, bytearray(dek), expires_us, bytearray(body))
+        for number, distances, kek, dek, expires_us, body in blocks
+    ]
     for seq, sealed in payloads:
-        subject = None if sealed.subject is None else bytearray(sealed.subject)
-        cells += ("payload", seq, sealed.kek, bytearray(sealed.dek), subject, sealed.expires_us, bytearray(sealed.body))
+        kek, dek, subject, expires_us, body, _ = sealed
+        marked = None if subject is None else bytearray(subject)
+        others.append(("payload", seq, kek, bytearray(dek), marked, expires_us, bytearray(body)))
     for level, n, hashes in tiles:
-        cells += ("tile", level, n, bytearray(hashes), 0, 0, 0)
-    rows = len(blocks) + len(payloads) + len(tiles)
-    if not rows:
-        cells += _NOTHING
-    db.execute(_FIRST + _MORE * (rows - 1), cells)
+        others.append(("tile", level, n, bytearray(hashes), 0, 0, 0))
+    cells: list[Cell] = []
+    for piece, other in zip_longest(pieces, others):
+        cells += piece or _NO_LEAVES
+        cells += other or _NOTHING_ELSE
+    db.execute(_INSERT + _ROW * (max(len(pieces), len(others)) - 1), cells)
+
+
+def _places(leaves: Sequence[bytes]) -> str:
+    """Where in the joined bytes each of ``leaves`` is, as JSON: its start, from 1, and its length in 16 bits."""
+    places, start = [], 1
+    for leaf in leaves:
+        length = len(leaf)
+        places.append(start << 16 | length)
+        start += length
+    return str(places)

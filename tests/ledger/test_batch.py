@@ -32,7 +32,7 @@ def table(db: sqlite3.Connection, name: str) -> list[tuple[object, ...]]:
 @settings(max_examples=150, deadline=None)
 @given(
     first=st.integers(0, 1 << 50),
-    leaves=st.lists(st.binary(min_size=1, max_size=70), min_size=1, max_size=40),
+    leaves=st.lists(st.binary(min_size=1, max_size=70), min_size=1, max_size=3 * batch.PIECE),
     payloads=st.dictionaries(
         _WORDS, st.builds(Sealed, _WORDS, _BYTES, st.none() | _BYTES, st.none() | _WORDS, _BYTES), max_size=5
     ),
