@@ -26,6 +26,7 @@ from gateway.identity.trusted import Trusted
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.owed import OwedPage, settle
 from gateway.ledger.shard import ShardLedger
+from gateway.ledger.short_way import QUICK_NS
 from gateway.pipeline.counters import Counters, shared_counters
 from gateway.pipeline.slots import SlotsError
 from gateway.pipeline.tally import Tally
@@ -167,7 +168,10 @@ async def ledger(config: Config, data: DataDir, index: int) -> tuple[ShardLedger
     try:
         page.open()
         tally = Tally(page.place)
-        opened = await ShardLedger.open(data.ledger, shard, boot=boot, clock_us=clock_us, counters=tally.read)
+        quick_ns = 0 if config.ledger.mode == "relaxed" else QUICK_NS
+        opened = await ShardLedger.open(
+            data.ledger, shard, boot=boot, clock_us=clock_us, counters=tally.read, quick_ns=quick_ns
+        )
         left = await settle(opened, data.ledger, page, clock_us=clock_us)
     except (LedgerError, LedgerUnavailable, OSError) as error:
         raise StartupError(str(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,11 +16,12 @@ from gateway.ledger.beat import CommitTimes
 from gateway.ledger.caretaker import Caretaker
 from gateway.ledger.ledger import Encode, Payload
 from gateway.ledger.payload_keys import FileKeys
+from gateway.ledger.short_way import QUICK_NS, ShortWay
 from gateway.ledger.space import Space
 from gateway.ledger.store import PAYLOAD_DAYS, SEGMENT_BYTES, SEGMENT_LEAVES, Store
 from gateway.ledger.upkeep import Done, Order
 from gateway.ledger.vault import Vault
-from gateway.ledger.writer import Entry, Fence, Item, Job, Stop, Writer
+from gateway.ledger.writer import Entry, Failure, Fence, Item, Job, Stop, Writer
 from gateway.types import Receipt
 
 QUEUE = 4_096
@@ -43,6 +45,7 @@ class ShardLedger:
         counters: Callable[[], Mapping[str, int]],
         queue_bound: int,
         beat_s: float,
+        quick_ns: int,
     ) -> None:
         self.shard = store.shard
         self.boot = os.urandom(8).hex()
@@ -57,7 +60,10 @@ class ShardLedger:
         self._turn: list[Entry] = []
         self._store = store
         self._caretaker = Caretaker(self, store.directory, clock_us=clock_us)
-        self._writer = Writer(store, self._items, self, loop, boot=self.boot, clock_us=clock_us)
+        desk = threading.Lock()
+        self._writer = Writer(store, self._items, self, loop, desk, boot=self.boot, clock_us=clock_us)
+        self._short = ShortWay(store, desk, self._items, self.durable, quick_ns=quick_ns)
+        self._jobs = 0
         self._next = 0
         self._durable = 0
         self._pending = 0
@@ -85,12 +91,14 @@ class ShardLedger:
         payload_days: float = PAYLOAD_DAYS,
         segment_leaves: int = SEGMENT_LEAVES,
         segment_bytes: int = SEGMENT_BYTES,
+        quick_ns: int = QUICK_NS,
     ) -> ShardLedger:
         """Open ``root/shard`` for writing and return when its boot record is durable.
 
         ``boot`` says what runs (version, digests, host, runtime); ``counters`` are cumulative counts of this
         process, read on the loop at every beat. Keys of the payload store are in ``root``'s sibling ``keys``
-        unless a ``vault`` is given; payloads expire after ``payload_days``.
+        unless a ``vault`` is given; payloads expire after ``payload_days``. While commits usually take less than
+        ``quick_ns`` a lone record is committed on the loop; 0, never, is for those who do not wait for receipts.
 
         Raises: LedgerLocked, LedgerUnwritable, LedgerNewer, LedgerCorrupt, LedgerRolledBack, KeyMissing.
         """
@@ -110,6 +118,7 @@ class ShardLedger:
             counters=counters,
             queue_bound=queue_bound,
             beat_s=beat_s,
+            quick_ns=quick_ns,
         )
         about: dict[str, events.Value] = {**boot, "size": store.size, "root": store.tree.root().hex()}
         await ledger._start(store.size, about)
@@ -150,6 +159,7 @@ class ShardLedger:
         if self._refusal:
             raise LedgerUnavailable(self._refusal)
         job = Job(order, self._loop.create_future())
+        self._jobs += 1
         self._items.put(job)
         live = await job.done
         return await asyncio.to_thread(self._store.perform_closed, order) + live
@@ -197,7 +207,10 @@ class ShardLedger:
         goes in pieces of ``TURN``, so that the disk works while the loop does.
         """
         entries, self._turn = self._turn, []
-        if entries:
+        if not entries:
+            return
+        alone = len(entries) == self._pending == 1 and not self._jobs and not self._writer.closing.is_set()
+        if not (alone and self._short.commit(entries)):
             self._items.put(entries)
 
     async def _start(self, size: int, about: Mapping[str, events.Value]) -> None:
@@ -236,6 +249,7 @@ class ShardLedger:
         self._durable = entries[-1].seq + 1
         self.commits += 1
         self._times.add(took_ns, len(entries))
+        self._short.pace.add(took_ns, len(entries))
         for entry, leaf_hash in zip(entries, hashes, strict=True):
             if not entry.future.done():
                 entry.future.set_result(Receipt(self.shard, entry.seq, leaf_hash))
@@ -255,6 +269,7 @@ class ShardLedger:
                 entry.future.exception()  # counts as retrieved: the caller may be gone
 
     def performed(self, job: Job, result: Done | Exception) -> None:
+        self._jobs -= 1
         if job.done.done():
             return
         if isinstance(result, Done):
@@ -279,5 +294,7 @@ class ShardLedger:
                 self.failed(item, LedgerUnavailable("closed"))
             elif isinstance(item, Job):
                 self.performed(item, LedgerUnavailable(f"shard {self.shard!r} is closed"))
+            elif isinstance(item, Failure):
+                self.failed(item.entries, item.error)
         if not self._ended.done():
             self._ended.set_result(None)

@@ -125,6 +125,12 @@ class Store:
         """True when ``checkpoint`` has something to do."""
         return self._wal > 0
 
+    @property
+    def light(self) -> bool:
+        """True when the next commit is nothing but that: it begins no segment and moves no log."""
+        live = self._segment
+        return live is not None and not self._full(live) and self._wal < _WAL_HARD // 2
+
     def checkpoint(self) -> None:
         """Move the WAL into its file, as far as readers allow. Raises: sqlite3.Error."""
         if self._segment is not None and self._segment.checkpoint():
@@ -249,12 +255,14 @@ class Store:
         live = self._segment
         if live is None:
             raise LedgerError(f"{self.directory} is closed")
-        full = self.tree.size - live.first >= self._segment_leaves or self._bytes >= self._segment_bytes
-        if not full:
+        if not self._full(live):
             return live
         live.checkpoint(truncate=True)
         self._drop()
         return self._begin(self.tree.size)
+
+    def _full(self, live: Segment) -> bool:
+        return self.tree.size - live.first >= self._segment_leaves or self._bytes >= self._segment_bytes
 
     def _begin(self, first: int) -> Segment:
         path = segment.create(self.directory, self.shard, first, self.tree.root())

@@ -48,6 +48,17 @@ class Job(NamedTuple):
     done: asyncio.Future[Done]
 
 
+class Failure(NamedTuple):
+    """A commit on the event loop that failed: the store may not be used before this was looked at."""
+
+    entries: list[Entry]
+    error: Exception
+
+
+class Nudge:
+    """The event loop has written into a log that was empty: it is to be moved into its file some day."""
+
+
 class Stop:
     """Last item of a queue: commit what came before, then end."""
 
@@ -56,7 +67,7 @@ class Fence:
     """Marks, after a failure, where the loop stopped numbering."""
 
 
-Item: TypeAlias = list[Entry] | Job | Stop | Fence
+Item: TypeAlias = list[Entry] | Job | Failure | Nudge | Stop | Fence
 
 
 class Owner(Protocol):
@@ -71,7 +82,10 @@ class Owner(Protocol):
 
 
 class Writer:
-    """Takes items from ``queue`` and commits them to ``store`` until Stop, or until the disk is given up."""
+    """Takes items from ``queue`` and commits them to ``store`` until Stop, or until the disk is given up.
+
+    Whenever it uses the store it holds the ``desk``; when it ends it keeps it.
+    """
 
     def __init__(
         self,
@@ -79,6 +93,7 @@ class Writer:
         items: queue.SimpleQueue[Item],
         owner: Owner,
         loop: asyncio.AbstractEventLoop,
+        desk: threading.Lock,
         *,
         boot: str,
         clock_us: Callable[[], int],
@@ -87,25 +102,26 @@ class Writer:
         self._items = items
         self._owner = owner
         self._loop = loop
+        self._desk = desk
         self._boot = boot
         self._clock_us = clock_us
         self._recoveries: deque[float] = deque(maxlen=RECOVERIES)
         self._stopping = False
-        self._job: Job | None = None
+        self._errand: Job | Failure | None = None
+        self._seen = 0
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self._run, name=f"ledger {store.shard}", daemon=True)
 
     def _run(self) -> None:
         error: Exception | None = None
         try:
-            while not self._stopping:
+            while True:
                 batch = self._collect()
-                if batch:
-                    self._commit(batch)
-                if self._job is not None:
-                    self._perform(self._job)
-                elif not batch and not self._stopping:
-                    self._checkpoint()
+                self._desk.acquire()
+                self._work(batch)
+                if self._stopping:
+                    break
+                self._desk.release()
         except Exception as fault:  # noqa: BLE001 - a thread's last word must reach its owner, whatever it is
             error = fault
         finally:
@@ -113,21 +129,34 @@ class Writer:
             self._post(self._owner.ended, error)
 
     def _collect(self) -> list[Entry]:
-        """Wait for one record, then take all that are there; [] after a quiet moment or at Stop."""
+        """Wait for one record, then take all that are there; [] after a quiet moment, for an errand, or at Stop."""
         batch: list[Entry] = []
-        size, wait = 0, _IDLE_S if self._store.wal_is_dirty else None
+        size = 0
         while len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            wait = _IDLE_S if self._store.wal_is_dirty else None
             try:
                 item = self._items.get_nowait() if batch else self._items.get(timeout=wait)
             except queue.Empty:
                 break
-            if not isinstance(item, list):
+            if isinstance(item, list):
+                batch += item
+                size += sum([len(e.leaf) + (len(e.payload.body) if e.payload else 0) for e in item])
+            elif not isinstance(item, Nudge):
                 self._stopping = isinstance(item, Stop)
-                self._job = item if isinstance(item, Job) else None
+                self._errand = item if isinstance(item, Job | Failure) else None
                 break
-            batch += item
-            size += sum([len(e.leaf) + (len(e.payload.body) if e.payload else 0) for e in item])
         return batch
+
+    def _work(self, batch: list[Entry]) -> None:
+        errand, self._errand = self._errand, None
+        if batch:
+            self._commit(batch)
+        if isinstance(errand, Job):
+            self._perform(errand)
+        elif isinstance(errand, Failure):
+            self._take_over(errand)
+        elif not batch and not self._stopping:
+            self._tidy()
 
     def _commit(self, batch: list[Entry]) -> None:
         started = time.monotonic_ns()
@@ -142,20 +171,37 @@ class Writer:
                 self._store.rest()
         except _FAULTS as error:
             self._fail([], error)
+        self._seen = self._store.size
 
     def _perform(self, job: Job) -> None:
-        self._job = None
         try:
             result: Done | Exception = self._store.perform(job.order)
         except _FAULTS as error:  # its own transaction is undone, records before and after are not touched
             result = error
         self._post(self._owner.performed, job, result)
 
-    def _checkpoint(self) -> None:
+    def _take_over(self, failure: Failure) -> None:
+        if isinstance(failure.error, _FAULTS):
+            self._fail(failure.entries, failure.error)
+        else:
+            self._post(self._owner.failed, failure.entries, failure.error)
+            raise failure.error
+
+    def _tidy(self) -> None:
+        """Nothing came for a moment: move the log into its file, or only a large one while the loop commits itself.
+
+        What the loop told meanwhile, its failure above all, goes first.
+        """
+        if not self._items.empty():
+            return
         try:
-            self._store.checkpoint()
+            if self._store.size == self._seen:
+                self._store.checkpoint()
+            else:
+                self._store.rest()
         except _FAULTS as error:
             self._fail([], error)
+        self._seen = self._store.size
 
     def _fail(self, batch: list[Entry], error: Exception) -> None:
         """Fail all waiters, then find out what the disk holds and go on behind it (or give up)."""
@@ -173,7 +219,9 @@ class Writer:
                 self._stopping = True
             elif isinstance(item, Job):
                 self._post(self._owner.performed, item, error)
-            else:
+            elif isinstance(item, Failure):
+                waiting += item.entries
+            elif isinstance(item, list):
                 waiting += item
         self._post(self._owner.failed, waiting, error)
         self._recoveries.append(time.monotonic())

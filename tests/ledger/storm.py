@@ -3,7 +3,8 @@
     python storm.py ROOT SHARD PRODUCERS
 
 A line ``<seq> <leaf hash>`` goes out only after the receipt; ``!`` marks a refusal. STORM_SYNCHRONOUS=1 weakens
-SQLite on purpose: the control that shows that a power loss test can fail.
+SQLite on purpose: the control that shows that a power loss test can fail. STORM_QUICK_NS says up to which time of a
+commit the loop makes it itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from gateway.ledger import record, segment
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.record import Record
 from gateway.ledger.shard import ShardLedger
+from gateway.ledger.short_way import QUICK_NS
 
 
 def clock_us() -> int:
@@ -26,7 +28,10 @@ def clock_us() -> int:
 
 
 async def storm(root: Path, shard: str, producers: int) -> None:
-    ledger = await ShardLedger.open(root, shard, boot={"by": "storm"}, clock_us=clock_us, segment_leaves=20_000)
+    quick_ns = int(os.environ.get("STORM_QUICK_NS", QUICK_NS))
+    ledger = await ShardLedger.open(
+        root, shard, boot={"by": "storm"}, clock_us=clock_us, segment_leaves=20_000, quick_ns=quick_ns
+    )
 
     def encode(name: str, seq: int) -> bytes:
         return record.encode(

@@ -13,14 +13,14 @@ from gateway.ledger.notary import Notary
 from gateway.ledger.verify import verify_data
 
 from .conftest import clock_us
-from .victim import Victim, assert_nothing_lost
+from .victim import CROWD, LONER, Victim, Who, assert_nothing_lost
 
 
-def rounds(root: Path, count: int, seed: int) -> int:
+def rounds(root: Path, count: int, seed: int, who: Who = CROWD) -> int:
     """Kill ``count`` storms on one shard at random moments; returns how many records were acknowledged."""
     chance, acknowledged = random.Random(seed), {}
     for _ in range(count):
-        victim = Victim(root)
+        victim = Victim(root, producers=who[0], env=who[1])
         try:
             victim.wait_for(1)
             time.sleep(chance.uniform(0.0, 0.15))
@@ -46,9 +46,18 @@ def test_a_few_kills_lose_nothing(root: Path) -> None:
     assert rounds(root, 4, seed=1) > 100
 
 
+def test_a_few_kills_lose_nothing_of_a_loner(root: Path) -> None:
+    assert rounds(root, 4, seed=3, who=LONER) > 20
+
+
 @pytest.mark.chaos
 def test_two_hundred_kills_lose_nothing(root: Path) -> None:
     assert rounds(root, 200, seed=2) > 10_000
+
+
+@pytest.mark.chaos
+def test_two_hundred_kills_lose_nothing_of_a_loner(root: Path) -> None:
+    assert rounds(root, 200, seed=4, who=LONER) > 1_000
 
 
 def test_a_stopped_writer_delays_and_loses_nothing(root: Path) -> None:

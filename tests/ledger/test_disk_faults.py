@@ -17,7 +17,7 @@ from gateway.ledger import events, segment
 from gateway.ledger.export import leaves
 from gateway.ledger.verify import verify
 
-from .victim import Victim, assert_nothing_lost
+from .victim import CROWD, LONER, Victim, Who, assert_nothing_lost
 
 
 def need(tool: str, why: str) -> None:
@@ -59,10 +59,11 @@ def wait_until(victim: Victim, mark: str, since: int = 0) -> None:
         time.sleep(0.02)
 
 
-def test_a_full_disk_is_refused_and_then_recovered_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", [CROWD, LONER], ids=["crowd", "loner"])
+def test_a_full_disk_is_refused_and_then_recovered_from(tmp_path: Path, who: Who) -> None:
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=3m", "none") as disk:
         root = disk / "data" / "ledger"
-        victim = Victim(root)
+        victim = Victim(root, producers=who[0], env=who[1])
         try:
             wait_until(victim, "!")
             full = len(victim.lines())
@@ -126,9 +127,10 @@ def inject(fault: str) -> list[str]:
     return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={fault.split(':')[0]}", "-e", f"inject={fault}"]
 
 
-def test_one_failed_sync_ends_the_segment_and_not_the_shard(tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", [CROWD, LONER], ids=["crowd", "loner"])
+def test_one_failed_sync_ends_the_segment_and_not_the_shard(tmp_path: Path, who: Who) -> None:
     root = tmp_path / "data" / "ledger"
-    victim = Victim(root, wrapper=inject("fdatasync:error=EIO:when=60"))
+    victim = Victim(root, producers=who[0], env=who[1], wrapper=inject("fdatasync:error=EIO:when=60"))
     try:
         wait_until(victim, "!")
         refused = len(victim.lines())
@@ -145,9 +147,10 @@ def test_one_failed_sync_ends_the_segment_and_not_the_shard(tmp_path: Path) -> N
     assert len(segment.files(root / "gw.0")) == 2
 
 
-def test_a_disk_that_goes_on_failing_acknowledges_nothing_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("who", [CROWD, LONER], ids=["crowd", "loner"])
+def test_a_disk_that_goes_on_failing_acknowledges_nothing_more(tmp_path: Path, who: Who) -> None:
     root = tmp_path / "data" / "ledger"
-    victim = Victim(root, wrapper=inject("fdatasync:error=EIO:when=60+"))
+    victim = Victim(root, producers=who[0], env=who[1], wrapper=inject("fdatasync:error=EIO:when=60+"))
     try:
         wait_until(victim, "!")
         time.sleep(0.2)
@@ -160,7 +163,7 @@ def test_a_disk_that_goes_on_failing_acknowledges_nothing_more(tmp_path: Path) -
         victim.end()
 
 
-def power_loss(tmp_path: Path, name: str, weaker: str = "") -> int:
+def power_loss(tmp_path: Path, name: str, weaker: str = "", who: Who = CROWD) -> int:
     """Copy a disk while it is written to, mount the copy; returns how many acknowledged records it lacks."""
     need("losetup", "copy a disk under load")
     image, copy = tmp_path / f"{name}.img", tmp_path / f"{name}-copy.img"
@@ -168,7 +171,8 @@ def power_loss(tmp_path: Path, name: str, weaker: str = "") -> int:
         file.truncate(128 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
     with mounted(tmp_path / name, "-o", "loop,commit=300", image) as disk:
-        victim = Victim(disk / "data" / "ledger", env={"STORM_SYNCHRONOUS": weaker} if weaker else {})
+        env = {**who[1], "STORM_SYNCHRONOUS": weaker} if weaker else who[1]
+        victim = Victim(disk / "data" / "ledger", producers=who[0], env=env)
         try:
             victim.wait_for(3_000)
             os.killpg(victim.process.pid, signal.SIGSTOP)  # what it printed by now was promised
@@ -191,6 +195,8 @@ def power_loss(tmp_path: Path, name: str, weaker: str = "") -> int:
 def test_power_loss_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     for turn in range(5):
         assert power_loss(tmp_path, f"disk-{turn}") == 0
+    for turn in range(2):
+        assert power_loss(tmp_path, f"loner-{turn}", who=LONER) == 0
 
 
 @pytest.mark.chaos

@@ -14,6 +14,13 @@ from pathlib import Path
 from gateway.ledger import merkle
 from gateway.ledger.reader import ShardReader
 
+Who = tuple[int, Mapping[str, str]]
+"""How many producers, and their environment."""
+
+CROWD: Who = (32, {})
+LONER: Who = (1, {"STORM_QUICK_NS": str(10**12)})
+"""Many at once, whose records the writer's thread commits; or one, for whom the event loop does so itself."""
+
 STORM = Path(__file__).parent / "storm.py"
 
 
