@@ -165,6 +165,9 @@ class Writer:
         except _FAULTS as error:
             self._fail(batch, error)
             return
+        except Exception as error:
+            self._post(self._owner.failed, batch, error)  # it ends this thread, but nobody waits for ever
+            raise
         self._post(self._owner.durable, batch, hashes, time.monotonic_ns() - started)
         try:
             if self._items.empty():

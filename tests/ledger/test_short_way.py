@@ -135,21 +135,6 @@ async def test_a_fault_on_the_loop_goes_the_way_of_all_faults(
     assert verify(root).findings == []
 
 
-async def test_what_nobody_foresaw_ends_the_shard(open_shard: Open, witness: Witness) -> None:
-    ledger = await open_shard(vault=witness, quick_ns=ALWAYS)
-    await trusted(ledger)
-
-    def fail() -> None:
-        raise ZeroDivisionError
-
-    witness.then = fail
-    with pytest.raises(LedgerUnavailable):
-        await ledger.append(a_call(), KEPT)
-    assert isinstance(await asyncio.wait_for(ledger.broken, 5), ZeroDivisionError)
-    with pytest.raises(LedgerUnavailable, match="gave up"):
-        ledger.append(a_call())
-
-
 async def test_the_log_is_moved_though_the_loop_wrote_it(open_shard: Open, witness: Witness) -> None:
     ledger = await open_shard(vault=witness, quick_ns=ALWAYS)
     store = ledger._writer._store
@@ -247,3 +232,21 @@ def test_a_disk_that_is_always_slow_is_never_waited_for() -> None:
     for _ in range(2_000):
         pace.add(600, 1)
         assert not pace.quick
+
+
+@pytest.mark.parametrize("quick_ns", [0, ALWAYS])
+async def test_what_nobody_foresaw_ends_the_shard_and_leaves_nobody_waiting(
+    open_shard: Open, witness: Witness, quick_ns: int
+) -> None:
+    ledger = await open_shard(vault=witness, quick_ns=quick_ns)
+    await trusted(ledger)
+
+    def fail() -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    witness.then = fail
+    with pytest.raises(LedgerUnavailable):
+        await asyncio.wait_for(ledger.append(a_call(boot=ledger.boot), KEPT), 5)
+    assert str(await asyncio.wait_for(asyncio.shield(ledger.broken), 5)) == "nobody foresaw this"
+    with pytest.raises(LedgerUnavailable, match="gave up"):
+        ledger.append(a_call(boot=ledger.boot), KEPT)
