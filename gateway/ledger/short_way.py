@@ -1,7 +1,7 @@
 """The short way to disk: a lone record is committed on the event loop's own thread, while commits are quick.
 
 Handing a record to the writer's thread and its receipt back costs more than the commit itself where the disk is quick.
-A caller who is alone waits for both. So where nothing else is on its way, and commits took well below a millisecond of
+A caller who is alone waits for both. So where nothing else is on its way, and commits took less than a millisecond of
 late, the loop makes the commit itself. It does nothing else meanwhile: hence only for one record, which is all that the
 loop had, never for what may take longer (a new segment, a grown log, a subject's key, a large body), and not for a good
 while after a commit that was slow.
@@ -21,8 +21,8 @@ from collections.abc import Callable
 from gateway.ledger.store import Store
 from gateway.ledger.writer import Entry, Failure, Item, Nudge
 
-QUICK_NS = 500_000
-"""Commits are quick when the usual one takes less than this, and the worst of late less than ten times as long."""
+QUICK_NS = 1_000_000
+"""Commits are quick when the usual one takes less than this, and the worst of late less than five times as long."""
 
 SMALL = 65_536
 
@@ -47,7 +47,7 @@ class Pace:
     @property
     def quick(self) -> bool:
         """True after some eight quick commits of one record in turn; False for hundreds of them after a slow one."""
-        return self._usual < self._quick and self._worst < 10 * self._quick
+        return self._usual < self._quick and self._worst < 5 * self._quick
 
 
 class ShortWay:

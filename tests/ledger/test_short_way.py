@@ -223,7 +223,7 @@ def test_an_outlier_below_the_worst_changes_little() -> None:
     pace = Pace(500)
     for _ in range(20):
         pace.add(300, 1)
-    pace.add(4_999, 1)
+    pace.add(2_499, 1)
     assert pace.quick
 
 
