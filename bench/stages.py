@@ -127,7 +127,11 @@ class Stages:
     async def warm(self) -> None:
         """Send a few thousand calls, so that caches and the model's pace are as in service."""
         for _ in range(30):
-            await asyncio.gather(*(self._unary(self._head, self._body) for _ in range(INFLIGHT)))
+            await asyncio.gather(*(self.call() for _ in range(INFLIGHT)))
+
+    async def call(self) -> None:
+        """One request through the whole handler."""
+        await self._unary(self._head, self._body)
 
     def before_the_run(self) -> list[Timing]:
         """From bytes to a permit."""
@@ -209,13 +213,13 @@ class Stages:
         """The handler with many calls in flight: the loop's own CPU, the other threads', and the wait."""
         wall, own, everyone = time.perf_counter_ns(), time.thread_time_ns(), time.process_time_ns()
         for _ in range(loops):
-            await asyncio.gather(*(self._unary(self._head, self._body) for _ in range(INFLIGHT)))
+            await asyncio.gather(*(self.call() for _ in range(INFLIGHT)))
         calls = loops * INFLIGHT * 1e3
         wall, own = time.perf_counter_ns() - wall, time.thread_time_ns() - own
         everyone = time.process_time_ns() - everyone
         start = time.perf_counter_ns()
         for _ in range(200):
-            await self._unary(self._head, self._body)
+            await self.call()
         alone = (time.perf_counter_ns() - start) / 200e3
         return [
             Timing("loop's thread", own / calls, f"{INFLIGHT} in flight, with asyncio's own cost"),

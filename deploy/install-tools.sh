@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the pinned tools that the tests call: opa, regal, grpcurl, h2spec and kustomize into .tools/bin (needs go),
-# promtool, prometheus and h2load from Debian's packages (needs root), and other servers' clients. Quick when they are
+# promtool, prometheus, h2load and valgrind from Debian's packages (needs root), and other servers' clients. Quick when they are
 # there already.
 set -eu
 cd "$(dirname "$0")/.."
@@ -49,4 +49,5 @@ if [ ! -x "$bin/regal" ]; then
 fi
 debian promtool prometheus
 debian h2load nghttp2-client
+debian valgrind valgrind
 deploy/install-clients.sh
