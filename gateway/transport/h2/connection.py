@@ -94,6 +94,7 @@ class Connection(asyncio.Protocol):
         for call in tuple(self._intake.calls):
             self._intake.gone(call)
         self.lost.set_result(None)
+        self._let_go()
 
     def pause_writing(self) -> None:
         # Who does not read gets no more answers and may not ask for more either: memory stays bounded.
@@ -158,8 +159,17 @@ class Connection(asyncio.Protocol):
 
     def _ended(self, call: Call) -> None:
         self._intake.forget(call)
-        if self._draining and not self._intake.calls:
+        if self.lost.done():
+            self._let_go()
+        elif self._draining and not self._intake.calls:
             self._loop.call_soon(self._rest)
+
+    def _let_go(self) -> None:
+        """Break the circles through which a connection that is gone would wait for the collector, which looks so seldom
+        that a thousand of them (40 kB each) would be kept meanwhile."""
+        if not self._intake.calls:
+            self._sender.let_go()
+            self._reader.let_go()
 
     def _finished(self) -> None:
         """Close what we have drained. A peer that said GOAWAY hangs up itself, or is closed by ``look``: to close under

@@ -117,6 +117,7 @@ class Intake:
     def forget(self, call: Call) -> None:
         """The call is over: answered or gone, and its handler has ended."""
         self.calls.discard(call)
+        call.inbox = None  # which knows the call: a circle
         if call.deadline_ns is not None:
             self._shared.timed.pop(call, None)
         if call.charged:

@@ -54,6 +54,10 @@ class Reader:
         """True once the peer has acknowledged our SETTINGS, which it must before long (RFC 9113, 6.5.3)."""
         return self._cutter is None
 
+    def let_go(self) -> None:
+        """Tell nobody any more: the socket is gone."""
+        self._on_ack = _nothing
+
     def receive(self, data: bytes) -> None:
         """Take the next bytes, the preface included."""
         try:
@@ -200,3 +204,7 @@ class Reader:
         if verdict.handle is not None:
             self._intake.gone(cast("Call | Turned", verdict.handle))
         self._sender.after(verdict.flags)
+
+
+def _nothing() -> None:
+    """Nobody listens."""

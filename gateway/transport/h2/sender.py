@@ -191,6 +191,10 @@ class Sender:
             self._transport.write(goaway(self._core.last_processed_id, reason, text))
             self._transport.close()
 
+    def let_go(self) -> None:
+        """Tell nobody any more: the socket is gone and no call is left."""
+        self._on_end = self._on_done = _nothing
+
     def close(self) -> None:
         """Write what is ready and close the socket."""
         self.flush()
@@ -275,3 +279,7 @@ class Sender:
     def _over(self, call: Call) -> None:
         if call.ended and call.task is None and not call.out and call.tail is None:
             self._on_end(call)
+
+
+def _nothing(*_: object) -> None:
+    """Nobody listens."""
