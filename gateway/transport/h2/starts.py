@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from gateway.transport.h2.calls import Call
 
-MOST = 64
-"""Handlers that start in one turn: more than 128 calls in flight make of one by themselves, and some 5 ms of work.
-Each turn also reads and writes every connection and commits once, so fewer would cost those who are answered."""
+MOST = 32
+"""Handlers that start in one turn: some 3 ms of work, of which a refusal waits for half. Each turn also reads and
+writes every connection and commits once, so fewer would cost those who are answered."""
 
 
 class Starts:
