@@ -3,11 +3,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMPILED := .venv-compiled
+SERVING_TESTS := $(addprefix tests/,test_compiled.py transport rpc identity pipeline policy serving ledger conformance app observer)
 ARGS ?=
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools demo serve test chaos soak test-models bench check lint types layers format policy proto proto-check models lock clean
+.PHONY: help setup tools demo serve test chaos soak test-models test-compiled wheel bench bench-compiled check lint types layers format policy proto proto-check models lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +42,23 @@ soak: setup ## long load, bounded by SOAK_SECONDS
 
 test-models: setup ## serve ONNX models that ship inside PyPI wheels and compare with onnxruntime
 	$(BIN)/python -m pytest -m models -p no:randomly $(ARGS)
+
+wheel: setup ## build dist/*.whl with the request path compiled (a C compiler, two minutes)
+	rm -rf build dist
+	GATEWAY_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+
+$(COMPILED)/.stamp: $(VENV)/.stamp setup.py $(shell find gateway -name '*.py')
+	$(MAKE) wheel
+	test -x $(COMPILED)/bin/python || $(PYTHON) -m venv $(COMPILED)
+	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --find-links dist 'inference-gateway[dev,audit]'
+	$(COMPILED)/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps dist/*.whl
+	@touch $@
+
+test-compiled: $(COMPILED)/.stamp ## run the tests of what serves calls on the compiled package
+	GATEWAY_COMPILED=1 PYTHONSAFEPATH=1 $(COMPILED)/bin/python -m pytest -n 2 --dist loadgroup $(SERVING_TESTS) $(ARGS)
+
+bench-compiled: $(COMPILED)/.stamp ## the throughput table of the compiled package
+	$(COMPILED)/bin/python bench/throughput.py $(ARGS)
 
 bench: setup ## the throughput table: bare and governed, both transports
 	$(BIN)/python bench/throughput.py $(ARGS)
@@ -81,4 +100,4 @@ lock: ## resolve constraints.txt anew from pyproject.toml
 	.tools/lock/bin/pip freeze --exclude inference-gateway > constraints.txt
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(COMPILED) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,8 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import msgspec
+from typing import NamedTuple
 
 from gateway.errors import Unauthenticated
 from gateway.identity.key_file import KeyFileError, StoredKey, parse_keys
@@ -19,7 +18,7 @@ _log = logging.getLogger(__name__)
 _CHECK_EVERY_S = 0.2
 
 
-class _Holder(msgspec.Struct, frozen=True, gc=False):
+class _Holder(NamedTuple):
     """What one stored key proves, built once a reload so that a call only looks it up."""
 
     principal: Principal

@@ -48,11 +48,12 @@ class Job(NamedTuple):
     done: asyncio.Future[Done]
 
 
-class Failure(NamedTuple):
+class Failure:
     """A commit on the event loop that failed: the store may not be used before this was looked at."""
 
-    entries: list[Entry]
-    error: Exception
+    def __init__(self, entries: list[Entry], error: Exception) -> None:
+        self.entries = entries
+        self.error = error
 
 
 class Nudge:

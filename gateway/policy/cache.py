@@ -8,13 +8,14 @@ out first: none lives longer than seconds, so it matters little which.
 from __future__ import annotations
 
 from collections.abc import Hashable
-
-import msgspec
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.types import Decision
 
 
-class CacheStats(msgspec.Struct, kw_only=True):
+@dataclass(slots=True)
+class CacheStats:
     """Counters since the snapshot began to serve."""
 
     hits: int = 0
@@ -23,7 +24,7 @@ class CacheStats(msgspec.Struct, kw_only=True):
     mismatches: int = 0
 
 
-class _Entry(msgspec.Struct, frozen=True):
+class _Entry(NamedTuple):
     decision: Decision
     until_ns: int
     size: int

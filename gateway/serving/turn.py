@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-import msgspec
 import numpy as np
 
 from gateway.errors import DeadlineExceeded, ModelFailed
@@ -30,7 +29,7 @@ BLOCK_NS = 1_000_000
 """What one run may take of the loop, judged by what its calls take alone."""
 
 
-class _Call(msgspec.Struct, frozen=True, eq=False):
+class _Call(NamedTuple):
     caller: asyncio.Future[Inference]
     inputs: Arrays
     rows: int

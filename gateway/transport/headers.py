@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-from collections.abc import Iterator
 from urllib.parse import quote
 
 from gateway.errors import Code
@@ -32,17 +31,16 @@ _MAX_TEXT = 600  # characters of grpc-message, each at most twelve bytes on the 
 _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 
 
-def binary_values(name: str, value: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the values of a ``-bin`` field: base64 with or without padding, several joined by commas.
+def binary_values(name: str, value: bytes) -> list[tuple[str, bytes]]:
+    """Return the values of a ``-bin`` field: base64 with or without padding, several joined by commas.
 
     Raises: Refused with INTERNAL, as other gRPC servers do, when a value is not base64.
     """
-    for part in value.split(b","):
-        text = part.strip().rstrip(b"=")
-        try:
-            yield name, base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
-        except binascii.Error as error:
-            raise Refused(Code.INTERNAL, f"metadata {name}: the value is not base64") from error
+    texts = [part.strip().rstrip(b"=") for part in value.split(b",")]
+    try:
+        return [(name, base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)) for text in texts]
+    except binascii.Error as error:
+        raise Refused(Code.INTERNAL, f"metadata {name}: the value is not base64") from error
 
 
 def wire(trailers: Metadata) -> list[tuple[str, bytes]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import msgspec
+from typing import NamedTuple
 
 from gateway.errors import Code
 from gateway.transport import compression
@@ -15,7 +14,7 @@ from gateway.transport.seam import Metadata, Refused
 _GRPC = b"application/grpc"
 
 
-class Fields(msgspec.Struct, frozen=True, gc=False):
+class Fields(NamedTuple):
     """A call's header fields: ``metadata`` is the caller's, the rest is the transport's.
 
     ``timeout_ns`` is None without ``grpc-timeout``. ``encoding`` names how compressed messages come,

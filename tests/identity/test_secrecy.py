@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import tempfile
 import traceback
@@ -56,7 +57,7 @@ async def seen(credentials: Credentials, folder: Path) -> list[str]:
     file.create(id="app", tenant="t")
     keys = ApiKeys(folder / "keys.json", lambda: 1000)
     keys.open()
-    visible = [repr(credentials), str(credentials), repr(keys), repr(keys.__dict__)]
+    visible = [repr(credentials), str(credentials), repr(keys), repr(gc.get_referents(keys))]
     try:
         visible.append(repr(await Chain(keys=keys).authenticate(credentials)))
     except Unauthenticated as error:
@@ -106,7 +107,7 @@ async def test_a_good_key_is_nowhere_in_memory_of_the_keys_nor_in_logs(
         keys.reload()
     secret = text.rsplit("_", 1)[1]
     assert "identity.keys.refused" in caplog.text
-    dumped = [repr(keys.__dict__), repr(principal), msgspec.json.encode(principal).decode()]
+    dumped = [repr(gc.get_referents(keys)), repr(principal), msgspec.json.encode(principal).decode()]
     dumped += [caplog.text, *(repr(vars(record)) for record in caplog.records)]
     for visible in dumped:
         assert secret not in visible

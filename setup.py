@@ -1,0 +1,30 @@
+"""Builds the package; with GATEWAY_COMPILE=1 what every call runs through becomes machine code, by mypyc.
+
+The code is the same and so is its behaviour, within the rules that tests/test_compiled.py holds and
+docs/decisions/0011-compiled-request-path.md explains. Without the variable nothing is compiled and no compiler needed.
+"""
+
+import os
+
+from setuptools import setup
+
+PATH = {
+    "transport": "deadline framing headers lifetime request",
+    "transport/h2": "cutter intake reader sender starts",
+    "identity": "api_keys",
+    "rpc": "codec context reply_bytes status",
+    "pipeline": "admission draft obligations outputs tally",
+    "policy": "cache input",
+    "serving": "batch_queue pace roster signature spec turn",
+    "ledger": "accounts batch commitment merkle short_way store tree writer",
+}
+MODULES = [f"gateway/{folder}/{name}.py" for folder, names in PATH.items() for name in names.split()]
+
+if __name__ == "__main__":
+    modules = []
+    if os.environ.get("GATEWAY_COMPILE") == "1":
+        from mypyc.build import mypycify
+
+        # mypyc warns of what it makes a list of, and of nothing else; one library holds all modules.
+        modules = mypycify(["--config-file=pyproject.toml", *MODULES], group_name="gateway_path")
+    setup(ext_modules=modules)
