@@ -8,7 +8,7 @@ COPY pyproject.toml constraints.txt setup.py README.md ./
 COPY gateway ./gateway
 RUN python -m venv tools \
  && tools/bin/pip install --no-cache-dir --constraint constraints.txt '.[compile]' \
- && GATEWAY_COMPILE=1 tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
+ && COMPILE_GATEWAY=1 tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
  && python -m venv /opt/gateway \
  && /opt/gateway/bin/pip install --no-cache-dir --constraint constraints.txt dist/*.whl
 

@@ -45,7 +45,7 @@ test-models: setup ## serve ONNX models that ship inside PyPI wheels and compare
 
 wheel: setup ## build dist/*.whl with the request path compiled (a C compiler, two minutes)
 	rm -rf build dist
-	GATEWAY_COMPILE=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
+	COMPILE_GATEWAY=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps --wheel-dir dist .
 
 $(COMPILED)/.stamp: $(VENV)/.stamp setup.py $(shell find gateway -name '*.py')
 	$(MAKE) wheel
@@ -55,7 +55,7 @@ $(COMPILED)/.stamp: $(VENV)/.stamp setup.py $(shell find gateway -name '*.py')
 	@touch $@
 
 test-compiled: $(COMPILED)/.stamp ## run the tests of what serves calls on the compiled package
-	GATEWAY_COMPILED=1 PYTHONSAFEPATH=1 $(COMPILED)/bin/python -m pytest -n 2 --dist loadgroup $(SERVING_TESTS) $(ARGS)
+	TEST_COMPILED=1 PYTHONSAFEPATH=1 $(COMPILED)/bin/python -m pytest -n 2 --dist loadgroup $(SERVING_TESTS) $(ARGS)
 
 bench-compiled: $(COMPILED)/.stamp ## the throughput table of the compiled package
 	$(COMPILED)/bin/python bench/throughput.py $(ARGS)

@@ -1,4 +1,4 @@
-"""Builds the package; with GATEWAY_COMPILE=1 what every call runs through becomes machine code, by mypyc.
+"""Builds the package; with COMPILE_GATEWAY=1 what every call runs through becomes machine code, by mypyc.
 
 The code is the same and so is its behaviour, within the rules that tests/test_compiled.py holds and
 docs/decisions/0011-compiled-request-path.md explains. Without the variable nothing is compiled and no compiler needed.
@@ -22,7 +22,7 @@ MODULES = [f"gateway/{folder}/{name}.py" for folder, names in PATH.items() for n
 
 if __name__ == "__main__":
     modules = []
-    if os.environ.get("GATEWAY_COMPILE") == "1":
+    if os.environ.get("COMPILE_GATEWAY") == "1":
         from mypyc.build import mypycify
 
         # mypyc warns of what it makes a list of, and of nothing else; one library holds all modules.

@@ -42,6 +42,6 @@ def test_each_is_listed_once() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_what_runs_is_what_the_suite_was_started_for(module: str) -> None:
     """``make test-compiled`` says so in the environment; else it is the source, and no library left from a build."""
-    expected = ExtensionFileLoader if "GATEWAY_COMPILED" in os.environ else SourceFileLoader
+    expected = ExtensionFileLoader if "TEST_COMPILED" in os.environ else SourceFileLoader
     loaded = importlib.import_module(module.removesuffix(".py").replace("/", "."))
     assert isinstance(loaded.__loader__, expected), loaded.__file__
