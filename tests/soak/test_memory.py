@@ -16,6 +16,8 @@ import pytest
 from held_out import DIGITS, inputs
 from running import Running, start
 
+from gateway.ledger import export, record
+from gateway.ledger.reader import shards
 from gateway.v1.inference import ModelInferRequest
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
@@ -61,6 +63,13 @@ def load(gateway: Running, body: Path, key: str, requests: int) -> None:
     assert f"{requests} succeeded, 0 failed" in done.stdout, done.stdout
 
 
+def answered(gateway: Running) -> int:
+    """Calls in the ledger that were answered: read leaf by leaf, since a million rows are too many to hold."""
+    root = gateway.data / "ledger"
+    leaves = (leaf for shard in shards(root) for leaf in export.leaves(root, shard))
+    return sum(record.decode(leaf).outcome == "answered" for leaf in leaves if export.is_call(leaf))
+
+
 def test_a_million_requests_leave_less_than_five_megabytes(gateway: Running, body: Path) -> None:
     if shutil.which("h2load") is None:
         assert "CI" not in os.environ, "CI has h2load: apt-get install nghttp2-client"
@@ -73,8 +82,7 @@ def test_a_million_requests_leave_less_than_five_megabytes(gateway: Running, bod
         sent += STEP
     grown = resident(gateway) - before
     assert grown < 5 * MB, f"{grown / MB:.1f} MB more after {sent:,} requests"
-    answered = sum(row["outcome"] == "answered" for row in gateway.export())
-    assert answered == WARM_UP + sent
+    assert answered(gateway) == WARM_UP + sent
 
 
 @pytest.fixture
