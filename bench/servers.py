@@ -85,9 +85,10 @@ def governed(
     policies: Path,
     extra: tuple[str, ...] = (),
     env: dict[str, str] | None = None,
+    program: str | None = None,
 ) -> Server:
-    """The gateway on ``transport`` with its ledger in ``data``."""
-    command = [GATEWAY, "serve", "--transport", transport, "--data", str(data), "--models", str(models)]
+    """The gateway on ``transport`` with its ledger in ``data``; ``program`` is another environment's command."""
+    command = [program or GATEWAY, "serve", "--transport", transport, "--data", str(data), "--models", str(models)]
     command += ["--policies", str(policies), "--host", "127.0.0.1", "--port", "0", "--admin-port", "0", *extra]
     server = start(f"governed {transport}", command, env)
     supervisor = psutil.Process(server.process.pid)

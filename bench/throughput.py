@@ -8,6 +8,7 @@ request, traces exported to a collector in this process as the default sampling 
 that got an answer must stand in the ledger, and the ledger must verify.
 
     make bench ARGS='--rounds 5 --seconds 4'
+    make .venv-compiled/.stamp bench ARGS='--beside .venv-compiled/bin/gateway'     # the compiled package in turns
 """
 
 from __future__ import annotations
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one measurement")
     parser.add_argument("--policies", type=Path, default=ROOT / "policies")
+    parser.add_argument("--beside", help="the gateway command of another environment, measured on h2 in turns")
     options = parser.parse_args()
     require_h2load()
     console = Console(width=110)
@@ -151,6 +153,14 @@ def main() -> None:
             data = scratch / transport
             key = create_key(data)
             server = governed(transport, data, models=MODEL.parent, policies=options.policies, env=export)
+            stack.callback(server.stop)
+            servers.append((server, key))
+        if options.beside:
+            data = scratch / "beside"
+            key = create_key(data)
+            policies = options.policies
+            server = governed("h2", data, models=MODEL.parent, policies=policies, env=export, program=options.beside)
+            server.name = "governed beside"
             stack.callback(server.stop)
             servers.append((server, key))
         samples = run(bench, servers, options.rounds, console)
@@ -178,7 +188,9 @@ def run(
 
 def check(bench: Bench, scratch: Path, console: Console) -> None:
     """Every request that the governed servers answered is in a ledger that verifies."""
-    for transport in ("h2", "grpcio"):
+    for transport in ("h2", "grpcio", "beside"):
+        if not (scratch / transport).exists():
+            continue
         answered, found = bench.answered[f"governed {transport}"], recorded(scratch / transport)
         if found != answered:
             raise SystemExit(f"governed {transport}: {answered} requests answered, {found} in the ledger")
