@@ -16,7 +16,7 @@ PATH = {
     "pipeline": "admission draft obligations outputs tally",
     "policy": "cache input",
     "serving": "batch_queue pace roster signature spec turn",
-    "ledger": "accounts batch commitment merkle short_way store tree writer",
+    "ledger": "accounts batch commitment gathering merkle short_way store tree writer",
 }
 MODULES = [f"gateway/{folder}/{name}.py" for folder, names in PATH.items() for name in names.split()]
 

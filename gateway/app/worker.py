@@ -50,6 +50,7 @@ async def work(child: Child, config: Config) -> None:
         tls = parts.tls(config.tls)
         reporter = Reporter(have, child.brief.index, certificates=Certificates(tls))
         transport = parts.transport(config, tls)
+        have.ledger.expect(lambda: _coming(have, transport))
         port = await _listen(transport, child, config, assembly.table(have, recorder, lambda: reporter.ready))
         await child.listen(lambda: _reload(have))
         background = asyncio.gather(
@@ -153,6 +154,11 @@ async def _reload(have: Parts) -> None:
 async def _follow_trust(have: Parts) -> None:
     if have.trusted is not None and await have.trusted.follow():
         have.chain.trust(certificates=have.trusted.certificates, tokens=have.trusted.tokens)
+
+
+def _coming(have: Parts, transport: Transport) -> int:
+    """Records that the loop is about to make: of calls that began or wait to, but for those that wait for a thread."""
+    return have.tally.inflight + transport.waiting - have.models.manager.in_threads()
 
 
 async def _look(have: Parts, transport: Transport) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.ledger.shard import TURN
+from gateway.ledger.gathering import PIECE
 
 from .conftest import Open, a_call
 
@@ -13,17 +13,17 @@ async def test_records_of_one_turn_share_a_commit(open_shard: Open) -> None:
     ledger = await open_shard()
     ledger._tally()  # the boot record's commit
 
-    await asyncio.gather(*[ledger.append(a_call()) for _ in range(TURN)])
+    await asyncio.gather(*[ledger.append(a_call()) for _ in range(PIECE)])
 
-    assert (ledger._tally()["commits"], ledger.size) == (1, TURN + 1)
+    assert (ledger._tally()["commits"], ledger.size) == (1, PIECE + 1)
 
 
 async def test_a_long_turn_goes_to_disk_in_pieces(open_shard: Open) -> None:
     ledger = await open_shard()
     ledger._tally()
-    waiting = [ledger.append(a_call()) for _ in range(4 * TURN + 5)]
+    waiting = [ledger.append(a_call()) for _ in range(4 * PIECE + 5)]
 
-    assert [(await receipt).seq for receipt in waiting] == list(range(1, 4 * TURN + 6))
+    assert [(await receipt).seq for receipt in waiting] == list(range(1, 4 * PIECE + 6))
     assert ledger._tally()["commits"] <= 5
 
 
