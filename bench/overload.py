@@ -34,7 +34,8 @@ from servers import ROOT, Server, create_key, governed
 from slow_model import slow_model, slow_question
 
 CONNECTIONS = 32
-CLOSED = Shape(CONNECTIONS, 4)  # as many connections as the flood has: what a call costs depends on how many share a read
+CLOSED = Shape(CONNECTIONS, 4)
+"""The capacity is found over as many connections as the flood has: it matters how many calls share a read."""
 FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
 WARM_UP, SLOW_WARM_UP = 5000, 400
 AFTER = 0.5  # of the capacity is what comes when the flood is over
