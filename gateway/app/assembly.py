@@ -22,7 +22,6 @@ from gateway.ledger.commitment import Salts
 from gateway.ledger.shard import ShardLedger
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.counters import Counters
-from gateway.pipeline.door import Door
 from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.gate import Gate
 from gateway.pipeline.handler import InferenceHandler
@@ -30,6 +29,7 @@ from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
 from gateway.pipeline.tally import Tally
 from gateway.rpc.context import Clocks
+from gateway.rpc.inference import Door
 from gateway.rpc.log_settings import LogSettings
 from gateway.rpc.service import methods
 from gateway.rpc.shared_regions import SharedRegions
@@ -93,7 +93,7 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
     )
     return methods(
         handler=handler,
-        door=Door(have.admission, recorder.shed),
+        door=Door(have.admission.full, recorder.shed, have.admission.retry_after_ms),
         gate=Gate(admission=have.admission, enforcement=enforcement, obligations=obligations, recorder=recorder),
         models=manager,
         clocks=Clocks(us=clock_us, ns=clock_ns),

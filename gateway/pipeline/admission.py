@@ -40,7 +40,6 @@ class Admission:
         self.inflight = 0
         self.bytes = 0
         self.admitted = 0
-        self.shed = 0
 
     def slot(self, context: Context) -> _Slot:
         """A context manager: entering takes a place or raises, leaving gives it back.
@@ -103,7 +102,6 @@ class Admission:
             )
 
     def _refuse(self, text: str) -> None:
-        self.shed += 1
         raise Overloaded(text, self.retry_after_ms)
 
 

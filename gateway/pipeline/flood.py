@@ -6,7 +6,6 @@ Whoever can send bad credentials must not be able to fill the disk. Counted, nev
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -38,30 +37,29 @@ class Flood:
         if self._left:
             self._left -= 1
             return False
-        self._count(reason, peer)
+        self._counted[reason, peer] += 1
         return True
 
     def overflows(self, reason: str, peer: str) -> bool:
         """Count a call that is to end with ``reason``, if this second's records are used up; False counts nothing."""
         if self._left or self._clock_ns() // _SECOND_NS != self._second:
             return False
-        self._count(reason, peer)
+        self._counted[reason, peer] += 1
         return True
-
-    def _count(self, reason: str, peer: str) -> None:
-        key = (reason, network(peer))
-        if key not in self._counted and len(self._counted) >= NETWORKS:
-            key = (reason, OTHERS)
-        self._counted[key] += 1
 
     def drain(self) -> Iterator[Mapping[str, str | int]]:
         """The fields of one ``shed`` leaf for each reason and network counted since the last time."""
         counted, self._counted = self._counted, Counter()
-        for (reason, source), count in counted.items():
-            yield {"reason": reason, "network": source, "count": count}
+        networks: Counter[tuple[str, str]] = Counter()
+        for (reason, peer), count in counted.items():
+            source = (reason, network(peer))
+            if source not in networks and len(networks) >= NETWORKS:
+                source = (reason, OTHERS)
+            networks[source] += count
+        for (reason, name), count in networks.items():
+            yield {"reason": reason, "network": name, "count": count}
 
 
-@functools.lru_cache(maxsize=1024)  # parsing is half of a refusal's cost, and a flood comes from few peers
 def network(peer: str) -> str:
     """The /24 or /56 that ``peer`` is in; "" for what is no address (a Unix socket)."""
     try:

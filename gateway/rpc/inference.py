@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gateway.errors import Overloaded
 from gateway.rpc.actions import INFER
@@ -18,27 +18,32 @@ Handler: TypeAlias = Callable[[Call, Callable[[Reply], bytes]], Awaitable[Delive
 """The life of a prediction: a decoded call and how its reply is encoded, to bytes whose record is durable."""
 
 
-class Door(Protocol):
-    """Knows when too many calls are in flight, and counts those whom it turns away."""
+class Door(NamedTuple):
+    """While too many calls are in flight, those that come are turned away before anything is done for them.
 
-    @property
-    def retry_after_ms(self) -> int: ...
+    What overload costs is the price of a refusal, and a call that was decoded, framed as an exception and explained
+    costs half of one that is answered. Whoever is turned away here was not authenticated, decided on or run.
 
-    def full(self, running: int, left_ns: int | None) -> bool: ...
+    ``full`` says whether a call is one too many beside so many others, for a caller who will wait so many nanoseconds
+    (see ``Admission.full``). ``counted`` writes down one of a peer's who is turned away; False for one who is to be
+    heard and then refused by admission, with a record (see ``Recorder.shed``).
+    """
 
-    def turns_away(self, peer: str) -> bool: ...
+    full: Callable[[int, int | None], bool]
+    counted: Callable[[str], bool]
+    retry_after_ms: int
 
 
 def shedding(door: Door) -> Shed:
-    """Turns calls away while too many are in flight, with one refusal for all; ``door`` says whom the handler is to
-    refuse instead, with a record."""
-    full = Overloaded("more calls are in flight than can be answered in time; retry later", door.retry_after_ms)
-    refused = refusal(full, call_id="")
+    """Turns calls away at ``door``, with one refusal for all."""
+    full, counted, retry_after_ms = door
+    error = Overloaded("more calls are in flight than can be answered in time; retry later", retry_after_ms)
+    refused, usual, excess = refusal(error, call_id=""), Entry.USUAL, Entry.EXCESS
 
     def shed(peer: str, running: int, left_ns: int | None) -> Refused | Entry:
-        if not door.full(running, left_ns):
-            return Entry.USUAL
-        return refused if door.turns_away(peer) else Entry.EXCESS
+        if not full(running, left_ns):
+            return usual
+        return refused if counted(peer) else excess
 
     return shed
 

@@ -72,9 +72,9 @@ class Entry(enum.Enum):
 
 Shed: TypeAlias = Callable[[str, int, int | None], Refused | Entry]
 """Asked when the head of a unary call has come and nothing was done for it yet: with its peer, with how many unary
-handlers run or are about to, and with the nanoseconds that its caller will wait (None: no end, or nobody waits now). It
-says how the call is refused at once, or how it is let in. The same refusal is the same object, so that it can be kept
-in the form in which it is sent."""
+handlers run or are about to, and with None. About whom it lets in as usual while others wait it is asked again, with
+the nanoseconds that the caller will wait, if he says so. It says how the call is refused at once, or how it is let in.
+The same refusal is the same object, so that it can be kept in the form in which it is sent."""
 
 
 class Methods(msgspec.Struct, frozen=True, kw_only=True):

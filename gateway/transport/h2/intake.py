@@ -49,13 +49,17 @@ class Intake:
         if method is None or method.shed is None:
             return Entry.USUAL
         starts = self._starts
-        left_ns = request.patience_ns(frame.headers.get("grpc-timeout")) if starts else None
-        refused = method.shed(self._peer, starts.calls, left_ns)
+        refused = method.shed(self._peer, starts.calls, None)
+        if refused is Entry.USUAL and starts:  # only now: in a flood most are refused, whatever they would wait
+            left_ns = request.patience_ns(frame.headers.get("grpc-timeout"))
+            if left_ns is not None:
+                refused = method.shed(self._peer, starts.calls, left_ns)
         if isinstance(refused, Entry):
             return refused
-        if self._turned is None or self._turned.refused is not refused:
-            self._turned = self._sender.prepared(refused)
-        return self._turned
+        turned = self._turned
+        if turned is None or turned.refused is not refused:
+            turned = self._turned = self._sender.prepared(refused)
+        return turned
 
     def open(self, call: Call, frame: H2FrameHeaders, entry: Entry) -> None:
         """The head has come. A unary call now waits for its message; a stream's handler starts at once."""

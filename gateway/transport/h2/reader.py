@@ -152,10 +152,11 @@ class Reader:
         verdict = self._core.recv_data(frame)
         call = cast("Call | Turned | None", verdict.handle)
         if isinstance(call, Turned):
-            size = len(verdict.payload) if verdict.payload is not None else 0
+            stream_id, payload = frame.stream_id, verdict.payload
+            size = len(payload) if payload is not None else 0
             if verdict.budgeted:
-                self._core.release_data_frame(frame.stream_id, size)
-            self._sender.turn_away(frame.stream_id, call, size)
+                self._core.release_data_frame(stream_id, size)
+            self._sender.turn_away(stream_id, call, size)
         elif call is not None:
             payload = verdict.payload
             if payload is not None:

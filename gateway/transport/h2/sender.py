@@ -111,10 +111,12 @@ class Sender:
 
     def turn_away(self, stream_id: int, turned: Turned, size: int) -> None:
         """Refuse a call for which nothing was done and of whose body ``size`` bytes came, at the least cost."""
-        self.spoke = True
-        flags = self._core.release_capacity(stream_id, size) if size else 0
-        self.after(flags | self._core.send_response_head(stream_id, 200, turned.fields, True).flags)
-        self._urgent = True
+        core = self._core
+        flags = core.release_capacity(stream_id, size) if size else 0
+        flags |= core.send_response_head(stream_id, 200, turned.fields, True).flags
+        if flags & _HANDLED:
+            self.after(flags)
+        self.spoke = self._urgent = True
 
     def send(self, call: Call, message: bytes) -> bool:
         if call.ended or not self._begun(call):
