@@ -29,10 +29,10 @@ from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.recorder import Recorder
 from gateway.pipeline.tally import Tally
 from gateway.rpc.context import Clocks
-from gateway.rpc.inference import Door
 from gateway.rpc.log_settings import LogSettings
 from gateway.rpc.service import methods
 from gateway.rpc.shared_regions import SharedRegions
+from gateway.rpc.shedding import Door
 from gateway.rpc.trace_settings import TraceSettings
 from gateway.transport.seam import Methods
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 SINGLE_PER_S = 50
 NETWORKS = 16
@@ -47,7 +47,7 @@ class Flood:
         self._counted[reason, peer] += 1
         return True
 
-    def drain(self) -> Iterator[Mapping[str, str | int]]:
+    def drain(self) -> Sequence[Mapping[str, str | int]]:
         """The fields of one ``shed`` leaf for each reason and network counted since the last time."""
         counted, self._counted = self._counted, Counter()
         networks: Counter[tuple[str, str]] = Counter()
@@ -56,8 +56,7 @@ class Flood:
             if source not in networks and len(networks) >= NETWORKS:
                 source = (reason, OTHERS)
             networks[source] += count
-        for (reason, name), count in networks.items():
-            yield {"reason": reason, "network": name, "count": count}
+        return [{"reason": reason, "network": name, "count": count} for (reason, name), count in networks.items()]
 
 
 def network(peer: str) -> str:

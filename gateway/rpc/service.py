@@ -10,7 +10,7 @@ from gateway.rpc.actions import HEALTH, INFERENCE
 from gateway.rpc.context import Clocks, Trust
 from gateway.rpc.governed import Gate, Governed
 from gateway.rpc.health import Health
-from gateway.rpc.inference import Door, Handler, model_infer, shedding
+from gateway.rpc.inference import Handler, model_infer
 from gateway.rpc.log_settings import LogSettings, log_methods
 from gateway.rpc.models import Models
 from gateway.rpc.reflection import reflection_methods
@@ -19,6 +19,7 @@ from gateway.rpc.repository import NO_CONTROL, Control, repository_methods
 from gateway.rpc.server import server_methods
 from gateway.rpc.shared_memory import NO_REGISTRY, shared_memory_methods
 from gateway.rpc.shared_regions import SharedRegions
+from gateway.rpc.shedding import Door, shedding
 from gateway.rpc.statistics import Counted, statistics_methods
 from gateway.rpc.streaming import model_stream_infer
 from gateway.rpc.trace_settings import TraceSettings, trace_methods

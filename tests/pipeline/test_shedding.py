@@ -12,7 +12,7 @@ from gateway.errors import Overloaded
 from gateway.ledger import events
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.flood import SINGLE_PER_S
-from gateway.rpc.inference import Door, shedding
+from gateway.rpc.shedding import Door, shedding
 from gateway.transport.seam import Entry, Refused, Shed
 from gateway.types import Call
 
