@@ -7,6 +7,7 @@ the whole message. ``tests/rpc/test_reply_bytes.py`` holds it to protobuf's own 
 from __future__ import annotations
 
 import functools
+import operator
 from typing import TypeAlias
 
 from google.protobuf.message import Message
@@ -27,14 +28,14 @@ _DATA = _tag(ModelInferResponse, "raw_output_contents")
 _PARAMETERS = _tag(ModelInferResponse, "parameters")
 _KEY, _VALUE = b"\x0a", b"\x12"  # of a map's entry
 _TEXT = _tag(InferParameter, "string_param")
+_LAYOUT = operator.attrgetter("name", "datatype", "shape")
 _ANSWER = _tag(ModelStreamInferResponse, "infer_response")
 
 
 def reply_bytes(reply: Reply) -> bytes:
     """``reply`` with every output raw, in the model's order, the request's id echoed."""
     servable, outputs = reply.servable, reply.outputs
-    layout = tuple([(tensor.name, tensor.datatype, tensor.shape) for tensor in outputs])
-    parts: list[bytes | memoryview] = [_head(servable.name, servable.version, layout)]
+    parts: list[bytes | memoryview] = [_head(servable.name, servable.version, tuple(map(_LAYOUT, outputs)))]
     if reply.call.request_id:
         text = reply.call.request_id.encode()
         parts += (_ID, varint(len(text)), text)

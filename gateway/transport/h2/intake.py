@@ -6,6 +6,7 @@ Nothing here waits. Limits hold before a byte is kept: a message is refused by i
 from __future__ import annotations
 
 import asyncio
+import functools
 
 from gateway.errors import Code
 from gateway.transport import compression, request
@@ -20,6 +21,7 @@ _ONE_MESSAGE = "a unary call takes exactly one message: "
 _TASKS_PER_STREAM = 2  # handlers that still run after their stream was reset count against the connection
 _TOO_MANY = "too many cancelled calls are still ending on this connection: try again later"
 _ALIEN = {405: b"gRPC calls are POST requests", 415: b"gRPC calls have content-type application/grpc"}
+_USUAL, _EXCESS = Entry.USUAL, Entry.EXCESS  # looked up once: to reach a member of an enumeration takes 0.1 us
 _RETRY_SOON = (("grpc-retry-pushback-ms", b"1000"),)
 
 
@@ -41,16 +43,17 @@ class Intake:
         self._certificate = certificate
         self._turned: Turned | None = None
         self.calls: set[Call] = set()
-        self._create_task = asyncio.get_running_loop().create_task
+        # All have one name: to make one for each takes half a microsecond, and nobody reads it.
+        self._create_task = functools.partial(asyncio.Task, loop=asyncio.get_running_loop(), name="call")
 
     def entry(self, frame: H2FrameHeaders) -> Entry | Turned:
         """How the call whose head has come is let in, or what stands for one that is refused when its body begins."""
         method = self._methods.get(frame.path or "")
         if method is None or method.shed is None:
-            return Entry.USUAL
+            return _USUAL
         starts = self._starts
         refused = method.shed(self._peer, starts.calls, None)
-        if refused is Entry.USUAL and starts:  # only now: in a flood most are refused, whatever they would wait
+        if refused is _USUAL and starts:  # only now: in a flood most are refused, whatever they would wait
             left_ns = request.patience_ns(frame.headers.get("grpc-timeout"))
             if left_ns is not None:
                 refused = method.shed(self._peer, starts.calls, left_ns)
@@ -205,7 +208,7 @@ class Intake:
             deadline_ns=call.deadline_ns,
             peer=self._peer,
             certificate=self._certificate,
-            excess=entry is Entry.EXCESS,
+            excess=entry is _EXCESS,
         )
 
     def _assemble(self, call: Call, payload: bytes) -> None:

@@ -82,7 +82,12 @@ class Reader:
                 self._sender.goodbye(h2.H2Reason.ENHANCE_YOUR_CALM, b"header_block_too_large")
         for frame in frames:
             try:
-                self._dispatch(frame)
+                if isinstance(frame, h2.H2FrameData):  # these two are nearly all that comes
+                    self._data(frame)
+                elif isinstance(frame, h2.H2FrameHeaders):
+                    self._headers(frame)
+                else:
+                    self._other(frame)
             except h2.H2StreamError as error:
                 self._stream_failed(error)
 
@@ -94,12 +99,8 @@ class Reader:
             data = data[len(piece) :]
             self._take(piece)
 
-    def _dispatch(self, frame: h2.Frame) -> None:
-        if isinstance(frame, h2.H2FrameData):
-            self._data(frame)
-        elif isinstance(frame, h2.H2FrameHeaders):
-            self._headers(frame)
-        elif isinstance(frame, h2.H2FrameWindowUpdate):
+    def _other(self, frame: h2.Frame) -> None:
+        if isinstance(frame, h2.H2FrameWindowUpdate):
             self._window(self._core.recv_window_update(frame))
         elif isinstance(frame, h2.H2FrameRstStream):
             reset = self._core.recv_reset(frame)
@@ -123,14 +124,15 @@ class Reader:
         call = entry if isinstance(entry, Turned) else Call()
         verdict = self._core.recv_headers(frame, call)
         if verdict.kind == h2.H2_HEADERS_OPENED:
+            stream_id = verdict.stream_id
             if not self._fresh:
                 self._call_soon(self._accept)
-            self._fresh.append(verdict.stream_id)
-            if isinstance(call, Call) and not isinstance(entry, Turned):
-                call.id = verdict.stream_id
+            self._fresh.append(stream_id)
+            if not isinstance(entry, Turned) and isinstance(call, Call):
+                call.id = stream_id
                 self._intake.open(call, frame, entry)
             if verdict.eof:
-                self._end(verdict.stream_id, call)
+                self._end(stream_id, call)
         elif verdict.kind == h2.H2_HEADERS_TRAILERS:
             self._end(frame.stream_id, cast("Call | Turned", verdict.handle))
         if verdict.flags:
@@ -150,14 +152,14 @@ class Reader:
 
     def _data(self, frame: h2.H2FrameData) -> None:
         verdict = self._core.recv_data(frame)
-        call = cast("Call | Turned | None", verdict.handle)
+        call = verdict.handle
         if isinstance(call, Turned):
             stream_id, payload = frame.stream_id, verdict.payload
             size = len(payload) if payload is not None else 0
             if verdict.budgeted:
                 self._core.release_data_frame(stream_id, size)
             self._sender.turn_away(stream_id, call, size)
-        elif call is not None:
+        elif isinstance(call, Call):
             payload = verdict.payload
             if payload is not None:
                 if verdict.budgeted:
