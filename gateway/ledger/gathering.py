@@ -70,16 +70,23 @@ class Gathering:
             self._give(entries)
 
     def _end(self) -> None:
-        self._ending = False
-        if not self._entries:
-            return
+        self._ending = waits = False
+        try:
+            waits = bool(self._entries) and self._waits()
+        finally:  # whatever is wrong with the count, no record stays behind
+            if not waits:
+                self.release()
+
+    def _waits(self) -> bool:
+        """Whether those that are here wait for others from now on, or go on waiting."""
         if self._turns_alone:
             self._turns_alone -= 1
-            self.release()
-        elif self.coming() < SIBLINGS:
-            self.release()
-        elif self._timer is None:
+            return False
+        if self.coming() < SIBLINGS:
+            return False
+        if self._timer is None:
             self._timer = self._loop.call_later(self._patience, self._lose_patience, len(self._entries))
+        return True
 
     def _lose_patience(self, had: int) -> None:
         self._timer = None

@@ -151,6 +151,20 @@ def test_release_gives_what_is_there_and_only_once() -> None:
     assert (gathered.sizes, gathered.loop.timers) == ([2], 0)
 
 
+def test_a_count_that_fails_keeps_no_record_back() -> None:
+    gathered = Gathered()
+
+    def broken() -> int:
+        raise RuntimeError("cannot count")
+
+    gathered.gathering.coming = broken
+    gathered.add(2)
+    with pytest.raises(RuntimeError):
+        gathered.gathering._end()
+
+    assert (gathered.sizes, gathered.loop.timers) == ([2], 0)
+
+
 class Gatherings(RuleBasedStateMachine):
     """However calls come and whatever is expected: order is kept, nothing is lost, nothing waits for too long."""
 
