@@ -6,8 +6,8 @@ Whoever can send bad credentials must not be able to fill the disk. Counted, nev
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 SINGLE_PER_S = 50
@@ -27,7 +27,7 @@ class Flood:
         self._single_per_s = single_per_s
         self._second = -1
         self._left = 0
-        self._counted: Counter[tuple[str, str]] = Counter()
+        self._counted: dict[tuple[str, str], int] = {}
 
     def counts(self, reason: str, peer: str) -> bool:
         """Count a call that ended with ``reason`` and return True, or return False: it gets a record of its own."""
@@ -37,28 +37,29 @@ class Flood:
         if self._left:
             self._left -= 1
             return False
-        self._counted[reason, peer] += 1
+        self._count(reason, peer)
         return True
 
     def overflows(self, reason: str, peer: str) -> bool:
         """Count a call that is to end with ``reason``, if this second's records are used up; False counts nothing."""
         if self._left or self._clock_ns() // _SECOND_NS != self._second:
             return False
-        self._counted[reason, peer] += 1
+        self._count(reason, peer)
         return True
+
+    def _count(self, reason: str, peer: str) -> None:
+        counted, key = self._counted, (reason, network(peer))
+        if key not in counted and len(counted) >= NETWORKS:
+            key = (reason, OTHERS)
+        counted[key] = counted.get(key, 0) + 1
 
     def drain(self) -> Sequence[Mapping[str, str | int]]:
         """The fields of one ``shed`` leaf for each reason and network counted since the last time."""
-        counted, self._counted = self._counted, Counter()
-        networks: Counter[tuple[str, str]] = Counter()
-        for (reason, peer), count in counted.items():
-            source = (reason, network(peer))
-            if source not in networks and len(networks) >= NETWORKS:
-                source = (reason, OTHERS)
-            networks[source] += count
-        return [{"reason": reason, "network": name, "count": count} for (reason, name), count in networks.items()]
+        counted, self._counted = self._counted, {}
+        return [{"reason": reason, "network": source, "count": count} for (reason, source), count in counted.items()]
 
 
+@functools.lru_cache(maxsize=1024)  # parsing would be half of a refusal's cost, and a flood comes from few peers
 def network(peer: str) -> str:
     """The /24 or /56 that ``peer`` is in; "" for what is no address (a Unix socket)."""
     try:
