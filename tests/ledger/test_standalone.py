@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from gateway.ledger import events, merkle, proof, segment
 from gateway.ledger.anchor import anchor
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.keeper import Keeper
+from gateway.ledger.verify import verify_data
 
 from . import forgery
 from .conftest import Open, clock_us, fill
@@ -51,6 +54,15 @@ def test_without_the_one_package_that_it_needs_it_says_so_and_accuses_nobody(dat
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "")
     assert "python3 -m pip install cryptography" in done.stdout
+
+
+def test_what_a_newer_version_wrote_it_does_not_judge(data: Path) -> None:
+    path = segment.files(data / "ledger" / "gw.0")[-1]
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version=17")
+    status, text = standalone(data)
+    assert (status, verify_data(data).exit_status) == (2, 2)
+    assert f"CANNOT: {path.name} has schema 17, this file knows 1" in text
 
 
 def test_it_checks_several_proofs_at_once_and_names_the_bad_one(data: Path, tmp_path: Path) -> None:

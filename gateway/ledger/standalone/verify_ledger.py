@@ -113,7 +113,9 @@ def check_shard(folder: Path, heads: list[Head], peaks: Peaks) -> Iterator[tuple
     """Grow the tree of a shard and hold it against heads. Yields what it anchors; raises at what does not hold."""
     hashes, size, ahead = b"", 0, sorted(head for head in heads if head[0])
     for path, following in pairwise([*sorted(folder.glob(SEGMENT)), folder]):
-        meta = dict(rows(path, "SELECT key, value FROM meta"))
+        meta, schema = dict(rows(path, "SELECT key, value FROM meta")), [*rows(path, "PRAGMA user_version")]
+        if schema != [(1,)]:
+            raise OSError(f"{path.name} has schema {schema[0][0]}, this file knows 1: take the one that came with it")
         if (meta["shard"], meta["first_seq"], meta["root"]) != (folder.name, int(path.stem), root_of(peaks)):
             raise ValueError(f"EDITED: {path.name} does not continue the segment before it")
         gone = ((seq, None) for seq in range(size, int(following.stem) if "pruned" in meta else 0))
@@ -181,9 +183,7 @@ def main() -> int:
     task.add_argument("data", nargs="?", type=Path, metavar="DATA_DIRECTORY")
     task.add_argument("--proof", nargs="+", type=Path, default=[], help="proofs of single records; needs --keyring")
     parser.add_argument("--keyring", type=Path, help="public keys that you kept; better than those beside the records")
-    parser.add_argument(
-        "--from", action="append", type=Path, default=[], dest="kept", help="signed heads that you kept"
-    )
+    parser.add_argument("--from", action="append", type=Path, default=[], dest="kept", help="heads that you kept")
     options = parser.parse_args()
     try:
         for path in options.proof:
