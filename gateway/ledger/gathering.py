@@ -33,14 +33,11 @@ class Gathering:
     for more than the end of the turn.
     """
 
-    __slots__ = ("_ending", "_entries", "_give", "_loop", "_patience", "_timer", "_turns_alone", "coming")
+    __slots__ = ("_ending", "_entries", "_give", "_loop", "_timer", "_turns_alone", "coming")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, give: Callable[[list[Entry]], None], patience_s: float = PATIENCE_S
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, give: Callable[[list[Entry]], None]) -> None:
         self._loop = loop
         self._give = give
-        self._patience = patience_s
         self._entries: list[Entry] = []
         self._ending = False
         self._timer: asyncio.TimerHandle | None = None
@@ -85,7 +82,7 @@ class Gathering:
         if self.coming() < SIBLINGS:
             return False
         if self._timer is None:
-            self._timer = self._loop.call_later(self._patience, self._lose_patience, len(self._entries))
+            self._timer = self._loop.call_later(PATIENCE_S, self._lose_patience, len(self._entries))
         return True
 
     def _lose_patience(self, had: int) -> None:
