@@ -10,13 +10,13 @@ from setuptools import setup
 
 PATH = {
     "transport": "deadline framing headers lifetime request",
-    "transport/h2": "cutter intake reader sender starts",
+    "transport/h2": "call cutter intake reader sender starts",
     "identity": "api_keys",
-    "rpc": "codec context reply_bytes shedding status",
-    "pipeline": "admission draft flood obligations outputs tally",
-    "policy": "cache input",
-    "serving": "batch_queue pace roster signature spec turn",
-    "ledger": "accounts batch commitment gathering merkle short_way store tree writer",
+    "rpc": "codec context prompt reply_bytes shedding status",
+    "pipeline": "admission draft enforcement flood obligations outputs prediction recorder tally",
+    "policy": "cache input keys regorus",
+    "serving": "batch_queue lease pace roster signature spec tensors turn",
+    "ledger": "accounts batch commitment gathering leaf line merkle short_way store tree writer",
 }
 MODULES = [f"gateway/{folder}/{name}.py" for folder, names in PATH.items() for name in names.split()]
 

@@ -24,7 +24,7 @@ from gateway.rpc.actions import INFER
 from gateway.serving.signature import ModelSignature, TensorSpec
 from gateway.transport.grpcio import GrpcioTransport
 from gateway.transport.h2 import H2Transport
-from gateway.transport.seam import Answer, Head, Methods, Refused
+from gateway.transport.seam import Answer, Head, Methods, Refused, Told
 from gateway.types import Context, Credentials, Reply, ServableId, Tensor, TraceContext
 
 METHOD = "inference.GRPCInferenceService/ModelInfer"
@@ -55,6 +55,18 @@ class Bare:
         )
 
     async def infer(self, head: Head, body: bytes) -> Answer:  # the seam's shape
+        return self._answer(body)
+
+    def begin(self, head: Head, body: bytes, told: Told) -> None:
+        """The same without a task, as the gateway serves predictions."""
+        try:
+            answer = self._answer(body)
+        except Refused as refused:
+            told.refuse(refused)
+        else:
+            told.answer(answer)
+
+    def _answer(self, body: bytes) -> Answer:
         try:
             call = codec.decode_infer(body, NOBODY)
             if call.defect is not None:
@@ -77,7 +89,9 @@ def specs(nodes: list[onnxruntime.NodeArg]) -> list[TensorSpec]:
 async def serve(transport: str, model: Path, port: int) -> None:
     """Serve until SIGTERM; prints the same ready line as the gateway."""
     server = H2Transport() if transport == "h2" else GrpcioTransport()
-    bound = await server.start(Methods(unary={METHOD: Bare(model).infer}), host="127.0.0.1", port=port)
+    bare = Bare(model)
+    methods = Methods(unary={METHOD: bare.infer}, prompt={METHOD: bare.begin})
+    bound = await server.start(methods, host="127.0.0.1", port=port)
     print(f"gateway ready on 127.0.0.1:{bound}", flush=True)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

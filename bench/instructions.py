@@ -11,7 +11,6 @@ times dearer than it is, and large copies look dearer too.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import os
 import shutil
@@ -57,12 +56,12 @@ async def calls(bursts: int) -> None:
         async with AsyncExitStack() as stack:
             await stages.open(stack)
             for _ in range(10):
-                await asyncio.gather(*(stages.call() for _ in range(COMPANY)))
+                await stages.burst(COMPANY)
             gc.collect()
             gc.freeze()
             count("on")
             for _ in range(bursts):
-                await asyncio.gather(*(stages.call() for _ in range(COMPANY)))
+                await stages.burst(COMPANY)
             count("off")
 
 

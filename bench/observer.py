@@ -20,7 +20,8 @@ import psutil
 
 from gateway.ledger import segment
 from gateway.ledger.follower import Follower, Tail
-from gateway.ledger.record import Record, encode
+from gateway.ledger.leaf import encode
+from gateway.ledger.record import Record
 from gateway.ledger.tree import Tree
 from gateway.observer.account import Account
 from gateway.observer.closing import UsageFold

@@ -29,6 +29,7 @@ from rich.table import Table
 from servers import ROOT, create_key, governed
 from throughput import Bench, Sample
 
+from gateway.ledger import leaf as leaves
 from gateway.ledger import record
 from gateway.ledger.ledger import Encode, Payload
 from gateway.ledger.shard import ShardLedger
@@ -130,7 +131,7 @@ def _old_call() -> Encode:
             v=record.SCHEMA, kind="call", shard=shard, seq=seq, tenant="research", principal="bench",
             outcome="answered", status="OK", in_c="0" * 64, out_c="0" * 64, pol_c="0" * 64, trace="0" * 32,
         )  # fmt: skip
-        return record.encode(made)
+        return leaves.encode(made)
 
     return encode
 

@@ -35,7 +35,7 @@ from gateway.app.data import DataDir
 from gateway.app.worker import open_parts
 from gateway.config import Config
 from gateway.config.tree import Models, Policy
-from gateway.ledger import record as records
+from gateway.ledger import leaf as leaves
 from gateway.ledger.commitment import Salts, commit, commit_bytes
 from gateway.pipeline.draft import Draft, record_of
 from gateway.pipeline.enforcement import Enforcement
@@ -47,7 +47,8 @@ from gateway.policy.schema import Gateway
 from gateway.rpc import codec
 from gateway.rpc.actions import INFER
 from gateway.rpc.context import Clocks, context
-from gateway.transport.seam import Head
+from gateway.transport.h2.starts import MOST
+from gateway.transport.seam import Answer, Head, Refused
 from gateway.types import ModelRef, Reply
 
 ROUNDS = 5
@@ -94,6 +95,26 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise RuntimeError("this stage suspends; it cannot be timed alone")
 
 
+class Told:
+    """Stands for the transport: hears the end of ``calls`` calls, after which ``all`` is done."""
+
+    def __init__(self, calls: int) -> None:
+        self._left = calls
+        self.all: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def answer(self, _: Answer) -> None:
+        self._left -= 1
+        if not self._left:
+            self.all.set_result(None)
+
+    def refuse(self, refused: Refused) -> None:
+        if not self.all.done():
+            self.all.set_exception(refused)
+
+    def stopped(self) -> None:
+        raise RuntimeError("nobody cancels these calls")
+
+
 class Stages:
     """The parts of a worker, opened on a fresh data directory, and one request to put through them."""
 
@@ -122,16 +143,21 @@ class Stages:
         self._enforcement = Enforcement(
             authenticator=self._chain, models=self._models, decisions=self._point, clock_ns=clock_ns
         )
-        self._unary = table(have, recorder(have), lambda: True).unary[METHOD]
+        self._begin = table(have, recorder(have), lambda: True).prompt[METHOD]
 
     async def warm(self) -> None:
         """Send a few thousand calls, so that caches and the model's pace are as in service."""
         for _ in range(30):
-            await asyncio.gather(*(self.call() for _ in range(INFLIGHT)))
+            await self.burst(INFLIGHT)
 
-    async def call(self) -> None:
-        """One request through the whole handler."""
-        await self._unary(self._head, self._body)
+    async def burst(self, calls: int) -> None:
+        """So many requests through the whole handler, begun in turns of the loop as the transport does it."""
+        told = Told(calls)
+        for call in range(calls):
+            if call % MOST == 0:
+                await asyncio.sleep(0)
+            self._begin(self._head, self._body, told)
+        await told.all
 
     def before_the_run(self) -> list[Timing]:
         """From bytes to a permit."""
@@ -148,7 +174,7 @@ class Stages:
         decision = run(self._point.decide(query))
 
         def permit() -> None:
-            run(self._enforcement.permit(Draft(asked, call, call.model)))
+            self._enforcement.permit_now(Draft(asked, call, call.model))
 
         def slot() -> None:
             with self._admission.slot(asked):
@@ -171,7 +197,7 @@ class Stages:
         asked = context(self._head, INFER, self._clocks, size=len(self._body))
         call = codec.decode_infer(self._body, asked)
         draft = Draft(asked, call, call.model)
-        permit, duties = run(self._enforcement.permit(draft))
+        permit, duties = self._enforcement.permit_now(draft)
         servable = self._models.servable(permit.servable)
         inputs = servable.signature.validate(call.inputs)
         inference = await servable.infer(inputs)
@@ -196,7 +222,7 @@ class Stages:
         def record() -> None:
             now = clock_ns()
             made = record_of(draft, None, shard="gw.0", seq=1, boot="", runtime="", relaxed=False, now_ns=now)
-            records.encode(made)
+            leaves.encode(made)
 
         return [
             timed("lease", lease),
@@ -213,16 +239,16 @@ class Stages:
         """The handler with many calls in flight: the loop's own CPU, the other threads', and the wait."""
         wall, own, everyone = time.perf_counter_ns(), time.thread_time_ns(), time.process_time_ns()
         for _ in range(loops):
-            await asyncio.gather(*(self.call() for _ in range(INFLIGHT)))
+            await self.burst(INFLIGHT)
         calls = loops * INFLIGHT * 1e3
         wall, own = time.perf_counter_ns() - wall, time.thread_time_ns() - own
         everyone = time.process_time_ns() - everyone
         start = time.perf_counter_ns()
         for _ in range(200):
-            await self.call()
+            await self.burst(1)
         alone = (time.perf_counter_ns() - start) / 200e3
         return [
-            Timing("loop's thread", own / calls, f"{INFLIGHT} in flight, with asyncio's own cost"),
+            Timing("loop's thread", own / calls, f"{INFLIGHT} in flight"),
             Timing("ledger's thread", (everyone - own) / calls, "seal, insert, commit, fdatasync"),
             Timing("wall", wall / calls, "a call, while others run"),
             Timing("one call alone", alone, "waits for its own commit"),

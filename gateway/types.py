@@ -30,7 +30,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     stream: bool = False
 
 
-class Credentials(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Credentials(msgspec.Struct, frozen=True, gc=False):
     """What a caller showed to prove who it is; nothing here is believed yet and nothing is ever printed.
 
     ``authorization`` and ``api_key`` are the raw metadata values ("" if absent); ``certificate`` is the
@@ -113,7 +113,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     classification: str = ""
 
 
-class Tensor(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Tensor(msgspec.Struct, frozen=True, gc=False):
     """A named tensor in OIP raw form: row-major, little-endian, BYTES elements length-prefixed.
 
     ``shape`` is concrete. Nothing is checked against ``data`` here; a model's signature does that.
@@ -156,7 +156,7 @@ class Context(msgspec.Struct, frozen=True, gc=False):
         return self.trace.span_id
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One prediction as asked for.
 
     ``defect`` is what is wrong with the tensors' encoding, found by the codec and raised by validation,
@@ -243,7 +243,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         return f"{self.shard}/{self.seq}"
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What the model answered, masked and selected: ready to be encoded."""
 
     call: Call
@@ -251,7 +251,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outputs: tuple[Tensor, ...]
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """An encoded answer that may leave: its record is durable (or numbered, in relaxed mode).
 
     ``prediction_id`` is "" for answers that are not recorded (health). ``headers`` are what obligations ask to

@@ -26,6 +26,7 @@ from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.gate import Gate
 from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
+from gateway.pipeline.prediction import Pipeline
 from gateway.pipeline.recorder import Recorder
 from gateway.pipeline.tally import Tally
 from gateway.rpc.context import Clocks
@@ -83,7 +84,7 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
         hide_existence=config.policy.hide_existence,
     )
     obligations = Obligations(counters=have.counters, clock_s=clock_s, mask_key=ensure_secret(have.data.mask_key))
-    handler = InferenceHandler(
+    pipeline = Pipeline(
         admission=have.admission,
         enforcement=enforcement,
         models=manager,
@@ -92,7 +93,8 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
         clock_ns=clock_ns,
     )
     return methods(
-        handler=handler,
+        handler=InferenceHandler(pipeline),
+        begin=pipeline.begin,
         door=Door(have.admission.full, recorder.shed, have.admission.retry_after_ms),
         gate=Gate(admission=have.admission, enforcement=enforcement, obligations=obligations, recorder=recorder),
         models=manager,

@@ -19,6 +19,10 @@ class Certificates(Protocol):
 
 
 class Tokens(Protocol):
+    def known(self, token: str) -> Principal | None:
+        """Whom a bearer token names that was proved before, while that holds. Raises: Unauthenticated."""
+        ...
+
     async def prove(self, token: str) -> Principal:
         """Whom a bearer token names; may wait for signing keys. Raises: Unauthenticated."""
         ...
@@ -57,17 +61,35 @@ class Chain:
         self._certificates = certificates
         self._tokens = tokens
 
+    def authenticate_now(self, credentials: Credentials) -> Principal | None:
+        """As ``authenticate``; None for a token that was not proved before, since its keys may have to be fetched."""
+        if (
+            self._keys is not None
+            and credentials.api_key
+            and not (credentials.authorization or credentials.certificate)
+        ):
+            return self._keys.prove(credentials.api_key)  # most callers
+        certificate = self._prove_certificate(credentials.certificate)
+        bearer = None
+        if credentials.authorization:
+            text = _bearer(credentials.authorization)
+            bearer = self._prove_key(text) if text.startswith(KEY_START) else self._tokens_taken().known(text)
+            if bearer is None:
+                return None
+        return self._first(credentials, certificate, bearer)
+
     async def authenticate(self, credentials: Credentials) -> Principal:
         """The principal these credentials prove. Raises: Unauthenticated."""
-        proved = None
-        if credentials.certificate and self._certificates is not None:
-            proved = self._certificates.prove(credentials.certificate)
+        certificate = self._prove_certificate(credentials.certificate)
+        bearer = None
         if credentials.authorization:
-            bearer = await self._prove_bearer(_bearer(credentials.authorization))
-            proved = proved or bearer
-        if credentials.api_key:
-            key = self._prove_key(credentials.api_key)
-            proved = proved or key
+            text = _bearer(credentials.authorization)
+            bearer = self._prove_key(text) if text.startswith(KEY_START) else await self._tokens_taken().prove(text)
+        return self._first(credentials, certificate, bearer)
+
+    def _first(self, credentials: Credentials, certificate: Principal | None, bearer: Principal | None) -> Principal:
+        key = self._prove_key(credentials.api_key) if credentials.api_key else None
+        proved = certificate or bearer or key
         if proved is not None:
             return proved
         if credentials.certificate:
@@ -76,12 +98,15 @@ class Chain:
             raise Unauthenticated("no_credential")
         return _ANONYMOUS
 
-    async def _prove_bearer(self, text: str) -> Principal:
-        if text.startswith(KEY_START):
-            return self._prove_key(text)
+    def _prove_certificate(self, certificate: bytes) -> Principal | None:
+        if not certificate or self._certificates is None:
+            return None
+        return self._certificates.prove(certificate)
+
+    def _tokens_taken(self) -> Tokens:
         if self._tokens is None:
             raise Unauthenticated("bearer_token_not_accepted")
-        return await self._tokens.prove(text)
+        return self._tokens
 
     def _prove_key(self, text: str) -> Principal:
         if self._keys is None:

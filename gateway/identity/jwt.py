@@ -67,21 +67,20 @@ class JwtTokens:
         self._most = remembered
         self._verified: dict[bytes, _Verified] = {}
 
+    def known(self, token: str) -> Principal | None:
+        """The principal that ``token`` names, if that was verified before and still holds. Raises: Unauthenticated."""
+        return self._remembered(_name(token))
+
     async def prove(self, token: str) -> Principal:
         """The principal that ``token`` names. Awaits only when the issuer's keys have to be fetched.
 
         Raises: Unauthenticated, whose cause says which check failed; Unavailable when there are no keys to check
         with.
         """
-        if not token.isascii():
-            raise Unauthenticated("jwt_malformed")
-        name = hashlib.sha256(token.encode("ascii")).digest()
-        known = self._verified.get(name)
+        name = _name(token)
+        known = self._remembered(name)
         if known is not None:
-            keys, now = known.issuer.keys, self._clock_s()
-            if now < known.until_s and now < keys.good_until_s and known.generation == keys.generation:
-                return known.principal
-            del self._verified[name]
+            return known
         try:
             verified = await self._verify(token)
         except BadToken as error:
@@ -90,6 +89,16 @@ class JwtTokens:
             del self._verified[next(iter(self._verified))]
         self._verified[name] = verified
         return verified.principal
+
+    def _remembered(self, name: bytes) -> Principal | None:
+        known = self._verified.get(name)
+        if known is None:
+            return None
+        keys, now = known.issuer.keys, self._clock_s()
+        if now < known.until_s and now < keys.good_until_s and known.generation == keys.generation:
+            return known.principal
+        del self._verified[name]
+        return None
 
     async def _verify(self, token: str) -> _Verified:
         header = parse_header(token)
@@ -110,6 +119,13 @@ class JwtTokens:
         if issuer is None:
             raise BadToken("jwt_issuer")
         return issuer
+
+
+def _name(token: str) -> bytes:
+    """Under which a token is remembered: secrets are not kept. Raises: Unauthenticated."""
+    if not token.isascii():
+        raise Unauthenticated("jwt_malformed")
+    return hashlib.sha256(token.encode("ascii")).digest()
 
 
 def _claims(payload: bytes) -> Claims:

@@ -23,6 +23,14 @@ class RefusalLog:
         self._every_s = every_s
         self._logged: dict[str, tuple[float, int]] = {}
 
+    def authenticate_now(self, credentials: Credentials) -> Principal | None:
+        """See ``Authenticator.authenticate_now``."""
+        try:
+            return self._inner.authenticate_now(credentials)
+        except Unauthenticated as error:
+            self._tell(error)
+            raise
+
     async def authenticate(self, credentials: Credentials) -> Principal:
         """See ``Authenticator.authenticate``."""
         try:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from gateway.errors import LedgerUnavailable
 from gateway.ledger import events, merkle
-from gateway.ledger.ledger import Encode, Payload
+from gateway.ledger.ledger import Awaited, Encode, Payload, Waiter
 from gateway.ledger.tree import Tree
 from gateway.types import Receipt
+
+log = logging.getLogger(__name__)
 
 
 class MemoryLedger:
@@ -35,7 +39,7 @@ class MemoryLedger:
         self._clock_us = clock_us
         self._bound = queue_bound
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[int, bytes, Payload | None, asyncio.Future[Receipt]]] = []
+        self._waiting: list[tuple[int, bytes, Payload | None, Waiter]] = []
         self._held = False
         self._flushing = False
         self._failures = 0
@@ -53,8 +57,8 @@ class MemoryLedger:
         """Durable records."""
         return len(self.leaves)
 
-    def append(self, encode: Encode, payload: Payload | None = None) -> asyncio.Future[Receipt]:
-        """See ``Ledger.append``; resolves in the loop's next round."""
+    def enter(self, encode: Encode, payload: Payload | None, waiter: Waiter) -> None:
+        """See ``Ledger.enter``; the waiter hears in the loop's next round."""
         if self._refusal:
             raise LedgerUnavailable(self._refusal)
         if len(self._waiting) >= self._bound:
@@ -63,9 +67,13 @@ class MemoryLedger:
         leaf = encode(self.shard, seq)
         if len(leaf) > events.MAX_LEAF:
             raise ValueError(f"a leaf of {len(leaf)} bytes: at most {events.MAX_LEAF}")
-        future: asyncio.Future[Receipt] = self._loop.create_future()
-        self._waiting.append((seq, leaf, payload, future))
+        self._waiting.append((seq, leaf, payload, waiter))
         self._wake()
+
+    def append(self, encode: Encode, payload: Payload | None = None) -> asyncio.Future[Receipt]:
+        """See ``Ledger.append``."""
+        future = Awaited(loop=self._loop)
+        self.enter(encode, payload, future)
         return future
 
     async def close(self) -> None:
@@ -105,16 +113,26 @@ class MemoryLedger:
         batch, self._waiting = self._waiting, []
         if self._failures:
             self._failures -= 1
-            for *_, future in batch:
-                if not future.done():
-                    future.set_exception(LedgerUnavailable("the record could not be made durable"))
-                    future.exception()  # counts as retrieved: the caller may be gone
+            for *_, waiter in batch:
+                with _logged():
+                    waiter.unrecorded(LedgerUnavailable("the record could not be made durable"))
             return
-        for seq, leaf, payload, future in batch:
-            leaf_hash = merkle.leaf_hash(leaf)
+        receipts = [Receipt(self.shard, seq, merkle.leaf_hash(leaf)) for seq, leaf, *_ in batch]
+        for receipt, (seq, leaf, payload, _) in zip(receipts, batch, strict=True):
             self.leaves.append(leaf)
-            self.tree.add(leaf_hash)
+            self.tree.add(receipt.leaf_hash)
             if payload is not None:
                 self.payloads[seq] = payload
-            if not future.done():
-                future.set_result(Receipt(self.shard, seq, leaf_hash))
+        for receipt, (*_, waiter) in zip(receipts, batch, strict=True):
+            with _logged():
+                waiter.recorded(receipt)
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        log.exception("ledger.waiter_failed")

@@ -15,7 +15,8 @@ from gateway.ledger import events
 from gateway.ledger.beat import CommitTimes
 from gateway.ledger.caretaker import Caretaker
 from gateway.ledger.gathering import Gathering
-from gateway.ledger.ledger import Encode, Payload
+from gateway.ledger.ledger import Awaited, Encode, Payload
+from gateway.ledger.line import Line
 from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.short_way import QUICK_NS, ShortWay
 from gateway.ledger.space import Space
@@ -53,24 +54,20 @@ class ShardLedger:
         self._loop = loop
         self._clock_us = clock_us
         self._counters = counters
-        self._bound = queue_bound
         self._beat_s = beat_s
         self.space = Space(store.directory)
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._gathering = Gathering(loop, self._hand_over)
+        self._line = Line(store.shard, queue_bound, self._gathering.add)
+        self.enter = self._line.enter
         self._store = store
         self._caretaker = Caretaker(self, store.directory, clock_us=clock_us)
         desk = threading.Lock()
         self._writer = Writer(store, self._items, self, loop, desk, boot=self.boot, clock_us=clock_us)
         self._short = ShortWay(store, desk, self._items, self.durable, quick_ns=quick_ns)
         self._jobs = 0
-        self._next = 0
-        self._durable = 0
-        self._pending = 0
-        self._unrecorded = 0
         self.commits = 0
         self._times = CommitTimes()
-        self._refusal = f"shard {self.shard!r} is not open"
         self._ended = loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._beat_at = 0
@@ -127,17 +124,17 @@ class ShardLedger:
     @property
     def pending(self) -> int:
         """Records appended and not yet durable."""
-        return self._pending
+        return self._line.pending
 
     @property
     def size(self) -> int:
         """Durable records, as far as the loop has heard."""
-        return self._durable
+        return self._line.durable
 
     @property
     def fault(self) -> str:
         """Why ``append`` refuses now; "" when it does not."""
-        return self._refusal
+        return self._line.refusal
 
     def expect(self, coming: Callable[[], int]) -> None:
         """From now on let records wait a moment for those that ``coming`` counts: which the loop is about to make."""
@@ -145,14 +142,8 @@ class ShardLedger:
 
     def append(self, encode: Encode, payload: Payload | None = None) -> asyncio.Future[Receipt]:
         """See ``Ledger.append``."""
-        if self._refusal:
-            raise LedgerUnavailable(self._refusal)
-        if self._pending >= self._bound:
-            raise LedgerUnavailable(f"{self._pending} records wait for the disk of shard {self.shard!r}: try again")
-        future = self._put(encode, payload)
-        if self._next - self._beat_at >= BEAT_LEAVES and not self._beat_due:
-            self._beat_due = True
-            self._loop.call_soon(self._beat)
+        future = Awaited(loop=self._loop)
+        self.enter(encode, payload, future)
         return future
 
     async def perform(self, order: Order) -> Done:
@@ -160,8 +151,8 @@ class ShardLedger:
 
         Raises: LedgerUnavailable, LedgerError, sqlite3.Error.
         """
-        if self._refusal:
-            raise LedgerUnavailable(self._refusal)
+        if self._line.refusal:
+            raise LedgerUnavailable(self._line.refusal)
         job = Job(order, self._loop.create_future())
         self._jobs += 1
         self._items.put(job)
@@ -179,34 +170,23 @@ class ShardLedger:
             self._timer.cancel()
             self._timer = None
         if not self._writer.closing.is_set():
-            if not self._refusal:
-                self._put(self._event("shutdown", self._tally()), None)
-            self._refusal = f"shard {self.shard!r} is closed"
+            if not self._line.refusal:
+                self._line.put(self._event("shutdown", self._tally()), None, Awaited(loop=self._loop))
+            self._line.refusal = f"shard {self.shard!r} is closed"
             self._writer.closing.set()
             self._gathering.release()
             self._items.put(Stop())
         await asyncio.shield(self._ended)
         self._writer.thread.join()
 
-    def _put(self, encode: Encode, payload: Payload | None) -> asyncio.Future[Receipt]:
-        seq = self._next
-        leaf = encode(self.shard, seq)
-        if len(leaf) > events.MAX_LEAF:
-            raise ValueError(f"a leaf of {len(leaf)} bytes: at most {events.MAX_LEAF}")
-        future: asyncio.Future[Receipt] = self._loop.create_future()
-        self._next = seq + 1
-        self._pending += 1
-        self._gathering.add(Entry(seq, leaf, payload, future))
-        return future
-
     def _hand_over(self, entries: list[Entry]) -> None:
-        alone = len(entries) == self._pending == 1 and not self._jobs and not self._writer.closing.is_set()
+        alone = len(entries) == self._line.pending == 1 and not self._jobs and not self._writer.closing.is_set()
         if not (alone and self._short.commit(entries)):
             self._items.put(entries)
 
     async def _start(self, size: int, about: Mapping[str, events.Value]) -> None:
-        self._next = self._durable = self._beat_at = size
-        self._refusal = ""
+        self._line.next = self._line.durable = self._beat_at = size
+        self._line.refusal = ""
         self._writer.thread.start()
         try:
             await self.append(self._event("boot", {**about, "mono_us": time.monotonic_ns() // 1000}))
@@ -225,39 +205,33 @@ class ShardLedger:
 
     def _beat(self) -> None:
         self._beat_due = False
-        if self._refusal or self._pending >= self._bound:
+        if self._line.refusal or self._line.full:
             return
-        self._beat_at = self._next
-        self._put(self._event("beat", self._tally()), None)
+        self._beat_at = self._line.next
+        self._line.put(self._event("beat", self._tally()), None, Awaited(loop=self._loop))
 
     def _tally(self) -> dict[str, events.Value]:
-        return {**self._counters(), **self._times.take(), "commit_failed": self._unrecorded}
+        return {**self._counters(), **self._times.take(), "commit_failed": self._line.unrecorded}
 
     # Called on the loop by the writer's thread, in the order of its commits.
 
     def durable(self, entries: list[Entry], hashes: list[bytes], took_ns: int) -> None:
-        self._pending -= len(entries)
-        self._durable = entries[-1].seq + 1
         self.commits += 1
         self._times.add(took_ns, len(entries))
         self._short.pace.add(took_ns, len(entries))
-        for entry, leaf_hash in zip(entries, hashes, strict=True):
-            if not entry.future.done():
-                entry.future.set_result(Receipt(self.shard, entry.seq, leaf_hash))
+        self._line.settle(entries, hashes)
+        if self._line.next - self._beat_at >= BEAT_LEAVES and not self._beat_due:
+            self._beat_due = True
+            self._loop.call_soon(self._beat)
 
     def suspend(self, error: Exception) -> None:
         if not self._writer.closing.is_set():
-            self._refusal = f"shard {self.shard!r} cannot write ({error}): no record, no answer"
+            self._line.refusal = f"shard {self.shard!r} cannot write ({error}): no record, no answer"
         self._gathering.release()
         self._items.put(Fence())
 
     def failed(self, entries: list[Entry], error: Exception) -> None:
-        self._pending -= len(entries)
-        self._unrecorded += len(entries)
-        for entry in entries:
-            if not entry.future.done():
-                entry.future.set_exception(LedgerUnavailable("the record could not be made durable"))
-                entry.future.exception()  # counts as retrieved: the caller may be gone
+        self._line.fail(entries)
 
     def performed(self, job: Job, result: Done | Exception) -> None:
         self._jobs -= 1
@@ -269,13 +243,13 @@ class ShardLedger:
             job.done.set_exception(result)
 
     def resumed(self, size: int) -> None:
-        self._next = self._durable = size
+        self._line.next = self._line.durable = size
         if not self._writer.closing.is_set():
-            self._refusal = ""
+            self._line.refusal = ""
 
     def ended(self, error: Exception | None) -> None:
         if error is not None:
-            self._refusal = f"shard {self.shard!r} gave up: {error}"
+            self._line.refusal = f"shard {self.shard!r} gave up: {error}"
             if not self.broken.done():
                 self.broken.set_result(error)
         self._gathering.release()

@@ -18,10 +18,9 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from gateway.ledger import events
 from gateway.ledger.errors import LedgerCorrupt, LedgerError
-from gateway.ledger.ledger import Payload
+from gateway.ledger.ledger import Payload, Waiter
 from gateway.ledger.store import Store
 from gateway.ledger.upkeep import Done, Order
-from gateway.types import Receipt
 
 MAX_BATCH, MAX_BATCH_BYTES = 256, 1 << 20
 RECOVERIES, WINDOW_S = 3, 60.0
@@ -38,7 +37,7 @@ class Entry(NamedTuple):
     seq: int
     leaf: bytes
     payload: Payload | None
-    future: asyncio.Future[Receipt]
+    waiter: Waiter
 
 
 class Job(NamedTuple):

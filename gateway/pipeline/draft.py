@@ -70,6 +70,14 @@ class Draft:
         stand in its own record.
         """
         start = self.context.received_ns
+        if self.inferred_ns:  # which comes after all the others
+            return {
+                "authenticate": (self.authenticated_ns - start) // 1000,
+                "decide": (self.decided_ns - start) // 1000,
+                "queue": (self.queued_ns - start) // 1000,
+                "infer": (self.inferred_ns - start) // 1000,
+                "record": (now_ns - start) // 1000,
+            }
         ph: dict[str, int] = {}
         if self.authenticated_ns:
             ph["authenticate"] = (self.authenticated_ns - start) // 1000
@@ -77,8 +85,6 @@ class Draft:
             ph["decide"] = (self.decided_ns - start) // 1000
         if self.queued_ns:
             ph["queue"] = (self.queued_ns - start) // 1000
-        if self.inferred_ns:
-            ph["infer"] = (self.inferred_ns - start) // 1000
         ph["record"] = (now_ns - start) // 1000
         return ph
 

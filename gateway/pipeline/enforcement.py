@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -11,14 +11,8 @@ from gateway.errors import ModelNotFound, ModelUnavailable, PermissionDenied
 from gateway.identity.authenticator import Authenticator
 from gateway.pipeline.draft import Draft
 from gateway.policy.obligations import Duties, merge
-from gateway.policy.pdp import (
-    DecisionPoint,
-    Facts,
-    Query,
-    asking,
-    enforce,
-)
-from gateway.types import Context, ModelFacts, ModelRef, Permit, ServableId
+from gateway.policy.pdp import DecisionPoint, Query, enforce
+from gateway.types import Decision, ModelFacts, ModelRef, Permit, Principal, ServableId
 
 
 class Resolver(Protocol):
@@ -45,22 +39,36 @@ class Enforcement:
         clock_ns: Callable[[], int],
         hide_existence: bool = False,
     ) -> None:
-        self._authenticator = authenticator
+        self.authenticator = authenticator
+        self.decisions = decisions
         self._models = models
-        self._decisions = decisions
         self._clock_ns = clock_ns
         self._hide_existence = hide_existence
 
-    async def permit(self, draft: Draft, *, resolve: bool = True, facts: Facts | None = None) -> tuple[Permit, Duties]:
-        """The permit for ``draft``'s call and the duties bound to it; fills principal, model and decision.
+    def permit_now(self, draft: Draft) -> tuple[Permit, Duties] | None:
+        """The permit for the prediction of ``draft`` and the duties bound to it; fills principal, model and decision.
 
-        ``resolve`` False: a model that is not there is no error here, the permit then names no servable.
+        None when identity or decision have to be waited for: see ``waiting.permit``.
 
         Raises: Unauthenticated, ModelNotFound, ModelUnavailable, PermissionDenied, PolicyUnavailable.
         """
-        context = draft.context
         draft.stage = "authenticate"
-        principal = draft.principal = await self._authenticator.authenticate(context.credentials)
+        principal = self.authenticator.authenticate_now(draft.context.credentials)
+        if principal is None:
+            return None
+        query, absent = self.query(draft, principal)
+        decision = self.decisions.decide_now(query)
+        return None if decision is None else self.permit_of(draft, decision, absent)
+
+    def query(
+        self, draft: Draft, principal: Principal, *, resolve: bool = True
+    ) -> tuple[Query, ModelNotFound | ModelUnavailable | None]:
+        """What policy is asked about the call of ``principal``; and why its model is not there, where that is no error
+        yet, with ``hide_existence`` or without ``resolve``. Fills principal and model.
+
+        Raises: ModelNotFound, ModelUnavailable.
+        """
+        draft.principal = principal
         draft.authenticated_ns = self._clock_ns()
         draft.stage = "resolve"
         absent = self._resolve(draft, tolerant=self._hide_existence or not resolve)
@@ -68,44 +76,32 @@ class Enforcement:
         ref, call = draft.ref, draft.call
         query = Query(  # by position, in the order of its fields: by keyword it takes four times as long
             principal,
-            context,
+            draft.context,
             draft.model,
             ref.name if ref is not None else "",
             ref.version if ref is not None else "",
             call,
             call.stream_seq if call is not None else 0,
         )
-        if facts is not None:
-            query = asking(query, facts)
-        decision = draft.decision = await self._decisions.decide(query)
+        return query, absent
+
+    def permit_of(
+        self, draft: Draft, decision: Decision, absent: ModelNotFound | ModelUnavailable | None
+    ) -> tuple[Permit, Duties]:
+        """The permit that ``decision`` gives, unless the model is ``absent``; fills decision and, by a route, model.
+
+        Raises: PermissionDenied, ``absent``.
+        """
+        draft.decision = decision
         draft.decided_ns = self._clock_ns()
         draft.stage = "enforce"
         duties = merge(decision.obligations) if decision.permits else Duties()
         if duties.route:
-            self._reroute(draft, duties.route)
-            decision = draft.decision
+            decision = self._reroute(draft, decision, duties.route)
         permit = enforce(decision)
-        if absent is not None and resolve:
+        if absent is not None:
             raise absent
         return permit, duties
-
-    async def visible(self, context: Context, refs: Sequence[ModelRef]) -> frozenset[ModelRef]:
-        """Those of ``refs`` that the policy allows ``context``'s action on. Raises: as ``permit``, but no denial."""
-        principal = await self._authenticator.authenticate(context.credentials)
-        seen = []
-        for ref in refs:
-            draft = Draft(context, None, ref)
-            self._resolve(draft, tolerant=True)
-            query = Query(
-                principal=principal,
-                context=context,
-                model=draft.model,
-                requested=ref.name,
-                requested_version=ref.version,
-            )
-            if (await self._decisions.decide(query)).permits:
-                seen.append(ref)
-        return frozenset(seen)
 
     def _resolve(self, draft: Draft, *, tolerant: bool) -> ModelNotFound | ModelUnavailable | None:
         if draft.ref is None:
@@ -119,14 +115,15 @@ class Enforcement:
             return error
         return None
 
-    def _reroute(self, draft: Draft, version: str) -> None:
-        """Point the decision at the version that a ``route`` obligation names; no fallback if it is not ready."""
-        decision, model = draft.decision, draft.model
-        if decision is None or model is None or not model.known:
-            raise PermissionDenied(("route_unavailable",), decision.id if decision else "")
+    def _reroute(self, draft: Draft, decision: Decision, version: str) -> Decision:
+        """``decision`` about the version that a ``route`` obligation names; no fallback if it is not ready."""
+        model = draft.model
+        if model is None or not model.known:
+            raise PermissionDenied(("route_unavailable",), decision.id)
         try:
             draft.model = self._models.resolve(ModelRef(model.id.name, version))
         except (ModelNotFound, ModelUnavailable) as error:
             raise PermissionDenied(("route_unavailable",), decision.id) from error
         draft.route = "pinned"
         draft.decision = msgspec.structs.replace(decision, servable=draft.model.id)
+        return draft.decision

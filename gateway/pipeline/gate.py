@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from gateway.errors import DeadlineExceeded
+from gateway.pipeline import waiting
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.obligations import Obligations
@@ -52,7 +53,7 @@ class Gate:
         draft = self._recorder.begin(context, None, ref)
         try:
             with self._admission.slot(context):
-                permit, duties = await self._enforcement.permit(draft, resolve=resolve, facts=facts)
+                permit, duties = await waiting.permit(self._enforcement, draft, resolve=resolve, facts=facts)
                 draft.stage = "oblige"
                 self._obligations.before_other(
                     context, permit.decision, duties, principal=draft.principal, model=draft.model
@@ -62,7 +63,7 @@ class Gate:
                 if inspect.isawaitable(body):
                     body = await _within(body, duties.deadline_ms)
         except BaseException as error:
-            seen = await self._recorder.ended(draft, error)
+            seen = await waiting.ended(self._recorder, draft, error)
             if seen is error:
                 raise
             raise seen from error
@@ -70,7 +71,7 @@ class Gate:
         if context.action.group == "health":
             self._recorder.forget(draft)
         else:
-            prediction_id = (await self._recorder.answered(draft)).prediction_id
+            prediction_id = (await waiting.answered(self._recorder, draft)).prediction_id
         return Delivery(body=body, prediction_id=prediction_id, decision_id=permit.decision.id, headers=duties.headers)
 
     async def visible(self, context: Context, refs: Sequence[ModelRef]) -> frozenset[ModelRef]:
@@ -78,7 +79,7 @@ class Gate:
 
         Not recorded: the call that lists them is. Raises: Unauthenticated, PolicyUnavailable.
         """
-        return await self._enforcement.visible(context, refs)
+        return await waiting.visible(self._enforcement, context, refs)
 
 
 async def _within(body: Awaitable[bytes], deadline_ms: int | None) -> bytes:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hmac
 from collections import deque
 from collections.abc import Callable
 
 from gateway.errors import GatewayError, Internal, LedgerUnavailable, Overloaded, Unauthenticated
 from gateway.ledger import events
-from gateway.ledger import record as records
+from gateway.ledger import leaf as leaves
 from gateway.ledger.commitment import SALT_BYTES, Salts, commit, commit_bytes
-from gateway.ledger.ledger import Ledger, Payload
+from gateway.ledger.ledger import Awaited, Ledger, Payload, Waiter
 from gateway.pipeline.draft import Draft, record_of
 from gateway.pipeline.flood import Flood
 from gateway.pipeline.payload import SUBJECT, encode_payload
@@ -28,7 +29,7 @@ _VOUCHED_BY_NOBODY = (Unauthenticated, Overloaded)
 
 
 class Recorder:
-    """Seals drafts into records and waits until they are durable. One per worker; for the event loop's thread.
+    """Seals drafts into records and says when they are durable. One per worker; for the event loop's thread.
 
     ``request_key`` keys the digest under which a caller's own request id is recorded. With ``relaxed`` the answer
     does not wait for the commit, as long as less than ``LOSS_PENDING`` records and ``LOSS_NS`` of time would be lost
@@ -57,7 +58,7 @@ class Recorder:
         self._unsettled: deque[tuple[int, asyncio.Future[Receipt]]] = deque()
 
     def begin(self, context: Context, call: Call | None, ref: ModelRef | None) -> Draft:
-        """The draft of a call that begins; exactly one of ``answered``, ``ended`` and ``forget`` must follow."""
+        """The draft of a call that begins; exactly one of ``answer``, ``end`` and ``forget`` must follow."""
         tally = self._tally
         tally.due = tally.owed[0] = tally.due + 1
         return Draft(context, call, ref)
@@ -74,47 +75,52 @@ class Recorder:
         """Let ``draft`` go without a record: for answers that are not recorded, such as those to health probes."""
         self._tally.forget()
 
-    async def answered(self, draft: Draft) -> Receipt:
-        """Record that ``draft`` was answered and return its receipt: durable, unless relaxed.
+    def answer(self, draft: Draft, waiter: Waiter) -> None:
+        """Record that ``draft`` was answered. ``waiter`` hears when the record is durable or, relaxed, before.
 
-        Raises: LedgerUnavailable, and then there is no answer.
+        Raises: LedgerUnavailable, and whatever else keeps it from being recorded; then there is no answer.
         """
         draft.stage = "record"
-        position, durable = self._append(draft, None, relaxed=self._relaxed)
-        if self._relaxed and self._may_lose(durable):
+        if not self._relaxed:
+            self._enter(draft, None, waiter, relaxed=False)
+            return
+        durable = Awaited()
+        position = self._enter(draft, None, durable, relaxed=True)
+        if self._may_lose(durable):
             durable.add_done_callback(self._settled)
-            return Receipt(*position, b"")
-        try:
-            return await durable
-        except LedgerUnavailable:
-            self._tally.lose()
-            raise
+            waiter.recorded(Receipt(*position, b""))
+        else:
+            durable.add_done_callback(functools.partial(_pass_on, waiter))
 
-    async def ended(self, draft: Draft, error: BaseException) -> BaseException:
-        """Record that ``draft`` ended with ``error``; return what the caller shall see.
+    def end(self, draft: Draft, error: BaseException, waiter: Waiter) -> tuple[BaseException, bool]:
+        """Record that ``draft`` ended with ``error``; return what the caller shall see, and whether ``waiter``
+        will hear that this is durable.
 
         A cancelled call is not waited for: nobody listens. An error that is not ours becomes ``Internal``.
 
-        Raises: LedgerUnavailable when the record of anything but a cancelled call cannot be made durable.
+        Raises: LedgerUnavailable when there can be no record of anything but a cancelled call.
         """
         if isinstance(error, asyncio.CancelledError):
+            durable = Awaited()
             with contextlib.suppress(LedgerUnavailable):  # the ledger counts it as unrecorded; nobody waits
-                self._append(draft, error, relaxed=False)[1].add_done_callback(self._settled)
-            return error
-        seen = error if isinstance(error, GatewayError) else Internal(draft.context.call_id)
+                self._enter(draft, error, durable, relaxed=False)
+                durable.add_done_callback(self._settled)
+            return error, False
+        seen = error
+        if not isinstance(seen, GatewayError):
+            seen = Internal(draft.context.call_id)
+            seen.__cause__ = error
         if draft.decision is not None and not seen.decision_id:
             seen.decision_id = draft.decision.id
         if isinstance(error, _VOUCHED_BY_NOBODY) and self._flood.counts(error.reason, draft.context.peer):
             self._tally.turn_away()
-            return seen
-        position, durable = self._append(draft, error, relaxed=False)
-        try:
-            await durable
-        except LedgerUnavailable:
-            self._tally.lose()
-            raise
-        seen.prediction_id = f"{position[0]}/{position[1]}"
-        return seen
+            return seen, False
+        self._enter(draft, error, waiter, relaxed=False)
+        return seen, True
+
+    def lose(self) -> None:
+        """A record that was entered is not durable, as its waiter has heard."""
+        self._tally.lose()
 
     def settle(self, t_us: int) -> None:
         """Write down what was only counted; call about once a second. ``t_us`` is the wall clock.
@@ -138,9 +144,7 @@ class Recorder:
             unsettled.popleft()
         return len(unsettled) <= LOSS_PENDING and (not unsettled or now_ns - unsettled[0][0] <= LOSS_NS)
 
-    def _append(
-        self, draft: Draft, error: BaseException | None, *, relaxed: bool
-    ) -> tuple[tuple[str, int], asyncio.Future[Receipt]]:
+    def _enter(self, draft: Draft, error: BaseException | None, waiter: Waiter, *, relaxed: bool) -> tuple[str, int]:
         payload = self._commit(draft)
         now_ns = self._clock_ns()
         position = ("", 0)
@@ -148,7 +152,7 @@ class Recorder:
         def encode(shard: str, seq: int) -> bytes:
             nonlocal position
             position = (shard, seq)
-            return records.encode(
+            return leaves.encode(
                 record_of(
                     draft,
                     error,
@@ -163,11 +167,11 @@ class Recorder:
 
         self._tally.recorded += 1
         try:
-            durable = self._ledger.append(encode, payload)
+            self._ledger.enter(encode, payload, waiter)
         except BaseException:
             self._tally.lose()
             raise
-        return position, durable
+        return position
 
     def _commit(self, draft: Draft) -> Payload | None:
         """Bind the record to what went in, came out and was decided on; the salts go where they can be erased."""
@@ -197,7 +201,15 @@ class Recorder:
         elif kept:
             body = encode_payload((), (), kept)  # no tensor: what policy read, so that it can be decided again
         subject = str(call.parameters.get(SUBJECT, "")) if call.parameters else ""
-        return Payload(salts=salts, body=body, subject=subject, tenant=draft.principal.tenant)
+        return Payload(salts, body, subject, draft.principal.tenant)
+
+
+def _pass_on(waiter: Waiter, durable: asyncio.Future[Receipt]) -> None:
+    error = durable.exception()
+    if isinstance(error, LedgerUnavailable):
+        waiter.unrecorded(error)
+    else:
+        waiter.recorded(durable.result())
 
 
 def _retrieve(durable: asyncio.Future[Receipt]) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from random import getrandbits
 from typing import NamedTuple
 
+from gateway.policy.pdp import Query
 from gateway.types import Decision
 
 
@@ -70,3 +72,23 @@ class DecisionCache:
 
     def _drop(self, key: Hashable) -> None:
         self._bytes -= self._entries.pop(key).size
+
+
+def repeated(kept: Decision, query: Query) -> Decision:
+    """``kept`` as the decision on ``query``: with an id of its own, and the name of the one that it repeats."""
+    # By position, in the order of Decision's fields: by keyword it takes five times as long.
+    return Decision(
+        getrandbits(128).to_bytes(16).hex(),
+        True,
+        query.model.id if query.model is not None else None,
+        kept.reasons,
+        kept.obligations,
+        kept.revision,
+        kept.digest,
+        kept.engine,
+        kept.effect,
+        kept.policy_version,
+        kept.id,
+        kept.ttl_s,
+        kept.slice,
+    )

@@ -40,8 +40,16 @@ class ConfirmedPoint:
         """Why it decides nothing at ``now_ns``; "" while it does."""
         return self._why if now_ns >= self._until_ns else ""
 
+    def decide_now(self, query: Query) -> Decision | None:
+        """The point's decision, if it has one at once. Raises: as ``decide``."""
+        self._check(query)
+        return self._point.decide_now(query)
+
     async def decide(self, query: Query) -> Decision:
         """The point's decision. Raises: PolicyUnavailable while it is not confirmed; what the point raises."""
+        self._check(query)
+        return await self._point.decide(query)
+
+    def _check(self, query: Query) -> None:
         if query.context.received_ns >= self._until_ns:
             raise PolicyUnavailable("the policy engine cannot be asked: what it decides with is not confirmed")
-        return await self._point.decide(query)

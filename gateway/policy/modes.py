@@ -132,14 +132,18 @@ class ModedPoint:
         """Decide with other grants from the next query on."""
         self._grants = tuple(grants)
 
+    def decide_now(self, query: Query) -> Decision | None:
+        """As ``decide``, if the point has a decision at once."""
+        decision = self._point.decide_now(query)
+        return None if decision is None else self._softened(decision, query)
+
     async def decide(self, query: Query) -> Decision:
         """The decision, softened where exceptions and grants cover all of it. Raises: what the point raises."""
-        decision = await self._point.decide(query)
-        if decision.allow or not (self._entries or self._grants):
-            return decision
-        return self._softened(decision, query)
+        return self._softened(await self._point.decide(query), query)
 
     def _softened(self, decision: Decision, query: Query) -> Decision:
+        if decision.allow or not (self._entries or self._grants):
+            return decision
         used: list[Grant] = []
         for code in decision.codes:
             if not self._warns(code, query):

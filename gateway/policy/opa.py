@@ -83,6 +83,9 @@ class OpaPoint:
         """The revision of the last decision, "" before the first."""
         return self._revision
 
+    def decide_now(self, query: Query) -> None:
+        """The server decides, and is waited for."""
+
     async def decide(self, query: Query) -> Decision:
         """The server's decision.
 

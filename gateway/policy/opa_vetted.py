@@ -13,14 +13,13 @@ from collections.abc import Callable, Hashable
 import msgspec
 
 from gateway.errors import PolicyUnavailable
-from gateway.policy.cache import CacheStats, DecisionCache
+from gateway.policy.cache import CacheStats, DecisionCache, repeated
 from gateway.policy.canaries import Canary, mismatch
 from gateway.policy.input import PARAMS, encode
 from gateway.policy.keys import compile_key
 from gateway.policy.opa import OpaPoint
 from gateway.policy.pdp import Query
 from gateway.policy.reads import Reads
-from gateway.policy.regorus import repeated
 from gateway.policy.samples import sample
 from gateway.types import Decision
 
@@ -60,17 +59,27 @@ class VettedPoint:
         """The revision of the last decision, "" before the first."""
         return self._point.revision
 
+    def decide_now(self, query: Query) -> Decision | None:
+        """A kept decision; None when there is none."""
+        cache, key_of = self._cache, self._key
+        kept = None
+        if cache is not None and key_of is not None:
+            kept = cache.get(key_of(query), query.context.received_ns)
+        if kept is None:
+            return None
+        self.stats.hits += 1
+        return repeated(kept, query)
+
     async def decide(self, query: Query) -> Decision:
         """A kept decision, or the server's. Raises: PolicyUnavailable for a revision that fails the canaries too."""
+        kept = self.decide_now(query)
+        if kept is not None:
+            return kept
         cache, key_of = self._cache, self._key
         if cache is None or key_of is None:
             self.stats.bypasses += 1
             return await self._ask(query)
         key = key_of(query)
-        kept = cache.get(key, query.context.received_ns)
-        if kept is not None:
-            self.stats.hits += 1
-            return repeated(kept, query)
         self.stats.misses += 1
         decision = await self._ask(query)
         if cache is self._cache:  # the revision that answered is the one whose reads made the key

@@ -76,12 +76,21 @@ class DecisionPoint(Protocol):
         """Names the policy bundle in force."""
         ...
 
+    def decide_now(self, query: Query) -> Decision | None:
+        """The same without waiting; None when somebody else has to be asked. Raises: as ``decide``."""
+        ...
+
     async def decide(self, query: Query) -> Decision:
         """The policy's decision on ``query``. No rule, an error or an unknown obligation is a denial.
 
         Raises: PolicyUnavailable when the engine could not be asked.
         """
         ...
+
+
+async def known(decision: Decision) -> Decision:
+    """A decision that is there already, for those who await one."""
+    return decision
 
 
 def enforce(decision: Decision) -> Permit:

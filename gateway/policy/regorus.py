@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Hashable
 from random import getrandbits
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from gateway.errors import Internal
 from gateway.policy import schema, slices
 from gateway.policy.bundle import Bundle
-from gateway.policy.cache import CacheStats, DecisionCache
+from gateway.policy.cache import CacheStats, DecisionCache, repeated
 from gateway.policy.input import PARAMS, Document, document, encode
 from gateway.policy.interpreter import Interpreter
 from gateway.policy.keys import compile_key
-from gateway.policy.pdp import Query
+from gateway.policy.pdp import Query, known
 from gateway.policy.schema import Gateway
 from gateway.policy.verdict import Verdict, failed, read
 from gateway.types import Decision, Reason
@@ -26,7 +25,7 @@ _MISMATCH = Reason("cache_mismatch", "deny", "a cached decision differs from a f
 
 
 class EmbeddedPoint:
-    """Decides with one bundle at a time, for the thread that made it. ``decide`` never suspends.
+    """Decides with one bundle at a time, for the thread that made it. It never waits.
 
     ``record_input`` tells what ``Decision.slice`` holds: the values that the policy reads, or the full document.
     ``cache`` gives the bounds of the exact cache, None turns it off. ``verify`` is the share of cache hits that are
@@ -69,7 +68,11 @@ class EmbeddedPoint:
         """
         self._snapshot = self._build(bundle)
 
-    async def decide(self, query: Query) -> Decision:
+    def decide(self, query: Query) -> Coroutine[Any, Any, Decision]:
+        """See ``decide_now``."""
+        return known(self.decide_now(query))
+
+    def decide_now(self, query: Query) -> Decision:
         """The policy's decision. Everything but a complete allow is a denial.
 
         Raises: Internal when the input document breaks its own schema; then no engine was asked.
@@ -136,15 +139,22 @@ class EmbeddedPoint:
         return msgspec.structs.replace(fresh, allow=False, reasons=(_MISMATCH,), obligations=())
 
 
-@dataclass(slots=True)
 class Snapshot:
     """One bundle ready to decide: read by reference once per decision, so no decision mixes two revisions."""
 
-    bundle: Bundle
-    engine: Interpreter
-    key: Callable[[Query], Hashable] | None
-    cache: DecisionCache | None
-    cut: Callable[[Document], bytes]
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Interpreter,
+        key: Callable[[Query], Hashable] | None,
+        cache: DecisionCache | None,
+        cut: Callable[[Document], bytes],
+    ) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.key = key
+        self.cache = cache
+        self.cut = cut
 
     def ask(self, raw: bytes) -> Verdict:
         """The verdict on an encoded input document. An engine panic is not an ``Exception``, and it denies."""
@@ -154,26 +164,6 @@ class Snapshot:
             raise
         except BaseException as error:  # noqa: BLE001  # see above
             return failed(error)
-
-
-def repeated(kept: Decision, query: Query) -> Decision:
-    """``kept`` as the decision on ``query``: with an id of its own, and the name of the one that it repeats."""
-    # By position, in the order of Decision's fields: by keyword it takes five times as long.
-    return Decision(
-        getrandbits(128).to_bytes(16).hex(),
-        True,
-        query.model.id if query.model is not None else None,
-        kept.reasons,
-        kept.obligations,
-        kept.revision,
-        kept.digest,
-        kept.engine,
-        kept.effect,
-        kept.policy_version,
-        kept.id,
-        kept.ttl_s,
-        kept.slice,
-    )
 
 
 def decision_id() -> str:

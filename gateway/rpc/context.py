@@ -53,7 +53,7 @@ def context(
     return Context(  # by position: by keyword it takes four times as long
         action,
         trace_context(found.get("traceparent", "") if joins else "", found.get("tracestate", "")),
-        Credentials(authorization=authorization, api_key=api_key, certificate=head.certificate),
+        Credentials(authorization, api_key, head.certificate),
         clocks.us(),
         clocks.ns(),
         head.peer,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
-
 from gateway.rpc.actions import HEALTH, INFERENCE
 from gateway.rpc.context import Clocks, Trust
 from gateway.rpc.governed import Gate, Governed
@@ -13,6 +11,7 @@ from gateway.rpc.health import Health
 from gateway.rpc.inference import Handler, model_infer
 from gateway.rpc.log_settings import LogSettings, log_methods
 from gateway.rpc.models import Models
+from gateway.rpc.prompt import Begin, prompt_infer
 from gateway.rpc.reflection import reflection_methods
 from gateway.rpc.regions import NO_REGIONS
 from gateway.rpc.repository import NO_CONTROL, Control, repository_methods
@@ -33,6 +32,7 @@ EXTENSIONS = ("classification", "binary_tensor_data", "parameters", "schedule_po
 def methods(
     *,
     handler: Handler,
+    begin: Begin | None = None,
     door: Door | None = None,
     gate: Gate,
     models: Models,
@@ -50,7 +50,8 @@ def methods(
     public_health: bool = True,
     reflection: bool = False,
 ) -> Methods:
-    """The table for one worker. ``door`` says when predictions are turned away unseen; without one, never.
+    """The table for one worker. ``begin`` is ``handler`` without a task, where there is such. ``door`` says when
+    predictions are turned away unseen; without one, never.
 
     ``name`` and ``version`` are what ServerMetadata answers (some clients expect ``triton``); ``ready`` says
     whether the worker itself can serve; ``allowed`` are the metadata names that policy may see, ``trust`` says
@@ -61,6 +62,7 @@ def methods(
     identity. ``reflection`` describes the services to tools.
     """
     governed = Governed(gate, clocks, allowed, trust)
+    mark = None if traces is None else traces.marked
     handler = handler if traces is None else marking(handler, traces)
     optional = {
         "system_shared_memory": memory,
@@ -100,6 +102,7 @@ def methods(
         stream={f"{HEALTH}/{method}": stream for method, stream in health.stream().items()}
         | {f"{INFERENCE}/ModelStreamInfer": model_stream_infer(governed, handler, memory or NO_REGIONS)}
         | (reflection_methods(governed) if reflection else {}),
+        prompt={f"{INFERENCE}/ModelInfer": prompt_infer(governed, begin, memory or NO_REGIONS, mark)} if begin else {},
         shed={f"{INFERENCE}/ModelInfer": shedding(door)} if door is not None else {},
     )
 
@@ -108,10 +111,6 @@ def marking(handler: Handler, traces: TraceSettings) -> Handler:
     """``handler``, with the calls marked as sampled whose turn it is."""
 
     def handle(call: Call, encode: Callable[[Reply], bytes]) -> Awaitable[Delivery]:
-        trace = call.context.trace
-        marked = traces.mark(call.model.name, trace)
-        if marked is not trace:
-            call = msgspec.structs.replace(call, context=msgspec.structs.replace(call.context, trace=marked))
-        return handler(call, encode)
+        return handler(traces.marked(call), encode)
 
     return handle

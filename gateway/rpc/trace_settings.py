@@ -17,7 +17,7 @@ from gateway.rpc import actions
 from gateway.rpc.governed import Asked, Governed
 from gateway.shared_file import SharedFile
 from gateway.transport.seam import Unary
-from gateway.types import Action, TraceContext
+from gateway.types import Action, Call, TraceContext
 from gateway.v1 import inference as v1
 
 Values = Mapping[str, str]
@@ -65,6 +65,16 @@ class TraceSettings:
         state = self._shared.get()
         if state != self._state:
             self._state, self._counts, self._on = state, {}, {}
+
+    def marked(self, call: Call) -> Call:
+        """``call``, with its trace sampled if it is its turn."""
+        state, trace = self._state, call.context.trace
+        if not state.everywhere and not state.models:
+            return call
+        marked = self.mark(call.model.name, trace)
+        if marked is trace:
+            return call
+        return msgspec.structs.replace(call, context=msgspec.structs.replace(call.context, trace=marked))
 
     def mark(self, model: str, trace: TraceContext) -> TraceContext:
         """``trace``, sampled if it is the turn of this call of ``model``."""

@@ -57,20 +57,29 @@ class Slot:
             )
         return self.servable
 
-    async def idle(self) -> None:
-        """Return when no lease is out."""
-        while self.leases:
-            if self._idle is None:
-                self._idle = asyncio.Event()
-            await self._idle.wait()
+    def idle(self) -> asyncio.Event:
+        """Set as soon as no lease is out. Whoever has waited for it looks again: others may have been taken."""
+        if self._idle is None:
+            self._idle = asyncio.Event()
+            if not self.leases:
+                self._idle.set()
+        return self._idle
 
-    def __enter__(self) -> Servable:
+    def take(self) -> Servable:
+        """Lend the servable until ``give_back``. Raises: ModelUnavailable when there is none."""
         servable = self.loaded()
         self.leases += 1
         return servable
 
-    def __exit__(self, *_: object) -> None:
+    def give_back(self) -> None:
+        """End one lease."""
         self.leases -= 1
         if self._idle is not None and not self.leases:
             self._idle.set()
             self._idle = None
+
+    def __enter__(self) -> Servable:
+        return self.take()
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()

@@ -11,7 +11,6 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import Executor
-from contextlib import AbstractContextManager
 
 from gateway.serving.lease import Slot
 from gateway.serving.roster import ModelStatus as ModelStatus
@@ -83,8 +82,8 @@ class Manager:
         """
         return self._roster.resolve(ref)
 
-    def lease(self, permit: Permit) -> AbstractContextManager[Servable]:
-        """Lend the version that ``permit`` names for a ``with`` block; it stays loaded that long.
+    def lease(self, permit: Permit) -> Slot:
+        """The version that ``permit`` names, to lend: it stays loaded in a ``with`` block, or until it is given back.
 
         Raises: ModelUnavailable when the permit names none, or one that is gone.
         """
@@ -220,7 +219,8 @@ class Manager:
         """Free a version that nothing resolves to any more, after the calls that were permitted for it; unless it was
         wanted again meanwhile."""
         await self._sleep(self._linger_s)
-        await slot.idle()
+        while slot.leases:
+            await slot.idle().wait()
         if slot.state is not State.UNLOADING or slot.departures != departure or slot.aspired:
             return
         self._free(slot, State.UNAVAILABLE)

@@ -10,13 +10,13 @@ from typing import Protocol
 from gateway.errors import ModelFailed
 from gateway.serving.batch_queue import Rule
 from gateway.serving.batcher import Batcher, Limits
-from gateway.serving.datatypes import BYTES, Array, to_raw
+from gateway.serving.datatypes import Array
 from gateway.serving.pace import Pace, size_of
-from gateway.serving.servable import Arrays, Inference, ValidTensors
+from gateway.serving.servable import Arrays, Inference, Rider, ValidTensors
 from gateway.serving.settings import ModelSettings
 from gateway.serving.signature import ModelSignature
-from gateway.serving.spec import TensorSpec
 from gateway.serving.statistics import ModelStatistics, Statistics
+from gateway.serving.tensors import pieces_of, tensor_of
 from gateway.serving.turn import Turn
 from gateway.types import ModelFacts, Parameters, ServableId, Tensor
 
@@ -97,6 +97,14 @@ class ModelServable:
             return self._turn.infer(inputs, rows, size, deadline_ns)
         return self._in_thread(inputs, rows, size, deadline_ns, parameters)
 
+    def join(self, rider: Rider, inputs: ValidTensors, rows: int, deadline_ns: int | None = None) -> bool:
+        """Let ``rider`` share the run of this turn of the loop; False, and nothing is done, where runs are long."""
+        size = size_of(inputs)
+        if not self._pace.is_short(size):
+            return False
+        self._turn.join(rider, inputs, rows, size, deadline_ns)
+        return True
+
     async def _in_thread(
         self, inputs: ValidTensors, rows: int, size: int, deadline_ns: int | None, parameters: Parameters
     ) -> Inference:
@@ -133,33 +141,8 @@ class ModelServable:
         total = sum(rows)
         if any(array.shape[:1] != (total,) for array in outputs):
             raise ModelFailed(f"model '{self.id.name}' did not answer with one row for each input row")
-        columns = [_pieces(spec, array, rows) for spec, array in zip(self.signature.outputs, outputs, strict=True)]
+        columns = [pieces_of(spec, array, rows) for spec, array in zip(self.signature.outputs, outputs, strict=True)]
         return list(zip(*columns, strict=True))
 
     def _tensors(self, outputs: Sequence[Array]) -> tuple[Tensor, ...]:
         return tuple([tensor_of(spec, array) for spec, array in zip(self.signature.outputs, outputs, strict=True)])
-
-
-def tensor_of(spec: TensorSpec, array: Array) -> Tensor:
-    """The output tensor that ``array`` is, in the shape that callers see."""
-    return Tensor(
-        name=spec.name, datatype=spec.datatype, shape=spec.outside(array.shape), data=to_raw(array, spec.datatype)
-    )
-
-
-def _pieces(spec: TensorSpec, array: Array, rows: Sequence[int]) -> list[Tensor]:
-    """The output tensors of calls that ran together: each has so many of the ``rows`` of ``array``."""
-    pieces, first = [], 0
-    if spec.datatype == BYTES:
-        for count in rows:
-            pieces.append(tensor_of(spec, array[first : first + count]))
-            first += count
-        return pieces
-    raw, inner = array.tobytes(), array.shape[1:]
-    width = len(raw) // array.shape[0]
-    for count in rows:
-        data = raw[first * width : (first + count) * width]
-        shape = spec.outside((count, *inner))
-        pieces.append(Tensor(name=spec.name, datatype=spec.datatype, shape=shape, data=data))
-        first += count
-    return pieces

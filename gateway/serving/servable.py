@@ -40,6 +40,26 @@ class Inference(msgspec.Struct, frozen=True, gc=False):
     batch_i: int = 0
 
 
+class Rider(Protocol):
+    """A call that shares a run of the event loop; it hears once, on the loop, what became of it.
+
+    What it raises is logged: others are to hear, too.
+    """
+
+    @property
+    def gone(self) -> bool:
+        """Nobody waits for the call any more: it need not run, and hears nothing."""
+        ...
+
+    def ran(self, inference: Inference) -> None:
+        """The call's share of the run."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """It did not run: ModelFailed, or DeadlineExceeded before the run."""
+        ...
+
+
 class Signature(Protocol):
     """A model's inputs and outputs; it turns tensors into ``ValidTensors``: the only way to get them."""
 
@@ -92,6 +112,13 @@ class Servable(Protocol):
 
         Cancelling the awaiting task takes the call out of the queue. Raises: ModelFailed; Overloaded when the
         queue is full; DeadlineExceeded when the deadline passed before the run.
+        """
+        ...
+
+    def join(self, rider: Rider, inputs: ValidTensors, rows: int, deadline_ns: int | None = None) -> bool:
+        """As ``infer`` on ``rows`` rows without a task to wait in: ``rider`` hears of its run, the loop's next work.
+
+        False when runs on these inputs are too long for the loop; then ``infer`` is the way.
         """
         ...
 

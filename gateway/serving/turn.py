@@ -7,19 +7,24 @@ alone. Everything happens on the event loop, so a run is bounded by what its cal
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from gateway.errors import DeadlineExceeded, ModelFailed
+from gateway.errors import DeadlineExceeded
 from gateway.serving.batch_queue import Shapes, shapes_of
 from gateway.serving.datatypes import Array
 from gateway.serving.pace import Pace
-from gateway.serving.servable import Arrays, Inference
+from gateway.serving.servable import Arrays, Inference, Rider
+from gateway.serving.share import Share
 from gateway.serving.statistics import Statistics, Timing
 from gateway.types import Tensor
+
+log = logging.getLogger(__name__)
+_FAILED = "serving.rider_failed"
 
 Run: TypeAlias = Callable[[Arrays], Sequence[Array]]
 Split: TypeAlias = Callable[[Sequence[Array], Sequence[int]], Sequence[tuple[Tensor, ...]]]
@@ -29,13 +34,18 @@ BLOCK_NS = 1_000_000
 """What one run may take of the loop, judged by what its calls take alone."""
 
 
-class _Call(NamedTuple):
-    caller: asyncio.Future[Inference]
-    inputs: Arrays
-    rows: int
-    size: int
-    since_ns: int
-    deadline_ns: int | None
+class _Call:
+    __slots__ = ("deadline_ns", "inputs", "rider", "rows", "since_ns", "size")
+
+    def __init__(
+        self, rider: Rider, inputs: Arrays, rows: int, size: int, since_ns: int, deadline_ns: int | None
+    ) -> None:
+        self.rider = rider
+        self.inputs = inputs
+        self.rows = rows
+        self.size = size
+        self.since_ns = since_ns
+        self.deadline_ns = deadline_ns
 
 
 class Turn:
@@ -66,29 +76,37 @@ class Turn:
         """Calls that wait for the end of the turn."""
         return len(self._calls)
 
+    def join(self, rider: Rider, inputs: Arrays, rows: int, size: int, deadline_ns: int | None) -> None:
+        """Let ``rider`` have its share of the run at the end of the turn, unless it is gone by then."""
+        if not self._calls:
+            self._soon()
+        self._calls.append(_Call(rider, inputs, rows, size, self._clock_ns(), deadline_ns))
+
     def infer(self, inputs: Arrays, rows: int, size: int, deadline_ns: int | None) -> asyncio.Future[Inference]:
-        """This call's share of the run at the end of the turn; cancelling it takes the call out.
+        """As ``join``, for a task: cancelling the future takes the call out.
 
         Awaiting raises: ModelFailed, DeadlineExceeded.
         """
+        share = Share()
+        self.join(share, inputs, rows, size, deadline_ns)
+        return share
+
+    def _soon(self) -> None:
         loop = self._loop
         if loop is None:  # asked once: before Python 3.12 each asking is a system call
             loop = self._loop = asyncio.get_running_loop()
-        call = _Call(loop.create_future(), inputs, rows, size, self._clock_ns(), deadline_ns)
-        if not self._calls:
-            loop.call_soon(self._end)
-        self._calls.append(call)
-        return call.caller
+        loop.call_soon(self._end)
 
     def _end(self) -> None:
         """Run what waits; what is too much for one run is the loop's next work but one."""
-        calls, self._calls = self._wanted(self._calls), []
+        waiting, self._calls = self._calls, []
+        calls = self._wanted(waiting)
         if not calls:
             return
         batch, rest = self._first(calls)
         if rest:
             self._calls = rest
-            asyncio.get_running_loop().call_soon(self._end)
+            self._soon()
         if len(batch) > 1 and self._together(batch):
             return
         for call in batch:  # one caller's inputs must not fail another's call
@@ -99,11 +117,11 @@ class Turn:
         now = self._clock_ns()
         wanted = []
         for call in calls:
-            if call.caller.done():
+            if call.rider.gone:
                 self._statistics.failed("CANCELED", now - call.since_ns)
             elif call.deadline_ns is not None and now >= call.deadline_ns:
                 self._statistics.failed("REJECTED", now - call.since_ns)
-                call.caller.set_exception(DeadlineExceeded(f"the deadline passed before model '{self._model}' ran"))
+                self._fail(call, DeadlineExceeded(f"the deadline passed before model '{self._model}' ran"))
             else:
                 wanted.append(call)
         return wanted
@@ -140,11 +158,11 @@ class Turn:
                 joined = self._clock_ns()
             outputs = self._run(inputs)
             shares = self._split(outputs, [call.rows for call in batch])
-        except ModelFailed as error:
+        except Exception as error:  # noqa: BLE001  # ModelFailed, or what makes no memory for the batch
             if len(batch) > 1:
                 return False
             self._statistics.failed("BACKEND", self._clock_ns() - started)
-            batch[0].caller.set_exception(error)
+            self._fail(batch[0], error)
             return True
         inferred = self._clock_ns()
         spent = time.thread_time_ns() - cpu_ns if watched else 0
@@ -152,10 +170,23 @@ class Turn:
         rows = sum([call.rows for call in batch])
         timing = Timing(rows, started, joined, inferred, inferred)
         self._statistics.executed(timing)
-        first = accepted_ns = 0
+        self._statistics.succeeded(rows, sum([call.since_ns for call in batch]), timing, len(batch))
+        first = 0
         for call, share in zip(batch, shares, strict=True):
-            call.caller.set_result(Inference(share, started, rows, first))
+            try:
+                call.rider.ran(Inference(share, started, rows, first))
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # a bug of one call, and the others have run
+                log.exception(_FAILED, extra={"model": self._model})
             first += call.rows
-            accepted_ns += call.since_ns
-        self._statistics.succeeded(rows, accepted_ns, timing, len(batch))
         return True
+
+    def _fail(self, call: _Call, error: Exception) -> None:
+        """Tell one caller that his call did not run."""
+        try:
+            call.rider.failed(error)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            log.exception(_FAILED, extra={"model": self._model})

@@ -45,7 +45,7 @@ def binary_values(name: str, value: bytes) -> list[tuple[str, bytes]]:
 
 def wire(trailers: Metadata) -> list[tuple[str, bytes]]:
     """Return ``trailers`` as HTTP/2 fields: ``-bin`` values in unpadded base64."""
-    return [(name, _base64(value) if name[-4:] == "-bin" else value) for name, value in trailers]
+    return [field if field[0][-4:] != "-bin" else (field[0], _base64(field[1])) for field in trailers]
 
 
 def status(refused: Refused) -> list[tuple[str, bytes]]:

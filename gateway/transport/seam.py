@@ -58,6 +58,30 @@ class Refused(Exception):
 Unary: TypeAlias = Callable[[Head, bytes], Awaitable[Answer]]
 """Called once per message. Its task is cancelled when the caller hangs up or its deadline has passed."""
 
+
+class Told(Protocol):
+    """The transport's side of a unary call that is served without a task. It hears the end once; none of it raises."""
+
+    def answer(self, answer: Answer) -> None: ...
+
+    def refuse(self, refused: Refused) -> None: ...
+
+    def stopped(self) -> None:
+        """The call was cancelled, and has ended."""
+        ...
+
+
+class Work(Protocol):
+    """A call under way."""
+
+    def cancel(self) -> object:
+        """Nobody waits any more. The call ends now or later, and says so."""
+        ...
+
+
+Prompt: TypeAlias = Callable[[Head, bytes, Told], Work | None]
+"""As ``Unary``, for handlers that go on by themselves, without a task. The end may be told before it returns."""
+
 Stream: TypeAlias = Callable[[Head, AsyncIterator[bytes]], AsyncIterator[bytes]]
 """Bidirectional (and server) streaming: messages in, messages out. It ends with OK and no trailers when the
 iterator ends, or by raising ``Refused``. Closing the iterator means that the caller is gone."""
@@ -80,11 +104,13 @@ The same refusal is the same object, so that it can be kept in the form in which
 class Methods(msgspec.Struct, frozen=True, kw_only=True):
     """The method table: full method name to handler. What is in neither map is UNIMPLEMENTED.
 
+    ``prompt`` are other forms of methods in ``unary``, with the same answers, for transports that can use them.
     ``shed`` is there for unary methods whose calls may be turned away when there are too many.
     """
 
     unary: Mapping[str, Unary]
     stream: Mapping[str, Stream] = {}
+    prompt: Mapping[str, Prompt] = {}
     shed: Mapping[str, Shed] = {}
 
 

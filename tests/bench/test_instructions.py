@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOOP, LEDGER = 380_000, 100_000
+LOOP, LEDGER = 320_000, 100_000
 """Instructions a call on the loop's thread and on the ledger's: a sixth and a third above what they were in 2026."""
 
 

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli.ledger import app
+from gateway.ledger import leaf as leaves
 from gateway.ledger import record
 from gateway.ledger.record import Record
 from gateway.ledger.shard import ShardLedger
@@ -37,7 +38,7 @@ def data(tmp_path: Path) -> Path:
 
         def encode(shard: str, seq: int) -> bytes:
             denied = seq == 5
-            return record.encode(
+            return leaves.encode(
                 Record(
                     v=1,
                     kind="call",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.cli import ledger_print
-from gateway.ledger import export, record
+from gateway.ledger import export
+from gateway.ledger import leaf as leaves
 from gateway.ledger.record import Record
 from gateway.ledger.verdict import Coverage, Report
 
@@ -26,7 +27,7 @@ def told(capsys: pytest.CaptureFixture[str], *, today: str = "2026-11-18", **fie
         "allow": True,
         "effect": "enforced",
     }
-    leaf = record.encode(Record(v=1, kind="call", shard="gw.0", seq=5, t_us=T_US, **(given | fields)))  # type: ignore[arg-type]
+    leaf = leaves.encode(Record(v=1, kind="call", shard="gw.0", seq=5, t_us=T_US, **(given | fields)))  # type: ignore[arg-type]
     ledger_print.line(export.row(leaf), as_json=False, today=today)
     return capsys.readouterr().out.rstrip("\n")
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli.ledger import app
-from gateway.ledger import record
+from gateway.ledger import leaf as leaves
 from gateway.ledger.commitment import commit, commit_bytes
 from gateway.ledger.ledger import Payload
 from gateway.ledger.record import Record
@@ -43,7 +43,7 @@ def data(tmp_path: Path) -> Path:
         for mode in ("full", "digest", "none", "wrong"):
 
             def encode(shard: str, seq: int, mode: str = mode) -> bytes:
-                return record.encode(
+                return leaves.encode(
                     Record(
                         v=1,
                         kind="call",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.ledger import record
+from gateway.ledger import leaf as leaves
 from gateway.ledger.record import Record
 from gateway.ledger.shard import ShardLedger
 
@@ -16,7 +16,7 @@ T_US = 1_795_000_000_000_000
 
 def a_call(shard: str, seq: int) -> bytes:
     given = {"tenant": "acme", "model": "credit", "outcome": "answered", "status": "OK"}
-    return record.encode(Record(v=1, kind="call", shard=shard, seq=seq, t_us=T_US + seq, **given))  # type: ignore[arg-type]
+    return leaves.encode(Record(v=1, kind="call", shard=shard, seq=seq, t_us=T_US + seq, **given))  # type: ignore[arg-type]
 
 
 async def test_it_prints_each_record_once_as_it_becomes_durable_and_new_shards_too(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gateway.cli.ledger import app as ledger_app
 from gateway.cli.usage import app as usage_app
-from gateway.ledger import record
+from gateway.ledger import leaf as leaves
 from gateway.ledger.record import OUTCOMES, Record
 from gateway.ledger.shard import ShardLedger
 
@@ -46,7 +46,7 @@ def data(tmp_path: Path) -> Path:
                         out_b=5,
                     )
                     await ledger.append(
-                        lambda shard, seq, call=call: record.encode(replace(call, shard=shard, seq=seq))
+                        lambda shard, seq, call=call: leaves.encode(replace(call, shard=shard, seq=seq))
                     )
         await ledger.close()
 

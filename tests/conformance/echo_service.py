@@ -6,12 +6,59 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from gateway.transport.seam import Answer, Entry, Head, Methods, Refused
+from gateway.transport.seam import Answer, Entry, Head, Methods, Prompt, Refused, Told, Unary, Work
 
 TEXT = "dénied: 100% \n no"
 DETAILS = b"\x08\x07\x12" + bytes([len(TEXT.encode())]) + TEXT.encode()  # google.rpc.Status: code, message
 BUSY = Refused(8, "too many", (("grpc-retry-pushback-ms", b"50"),), DETAILS)
 DENIED = Refused(7, TEXT, (("x-why", b"rule"), ("x-raw-bin", b"\x00\xff")), DETAILS)
+
+
+_WAIT = ("Stubborn", "Deaf")
+
+
+def without_task(name: str, handler: Unary) -> Prompt:
+    """``handler`` in the form that is told the end: at once, or later if it is one of those that wait."""
+
+    def begin(head: Head, body: bytes, told: Told) -> Work | None:
+        answers = handler(head, body)
+        if name in _WAIT:
+            work = asyncio.ensure_future(answers)
+            work.add_done_callback(lambda done: told.stopped() if done.cancelled() else told.answer(done.result()))
+            return work
+        try:
+            answers.send(None)
+        except StopIteration as end:
+            told.answer(end.value)
+        except Refused as refused:
+            told.refuse(refused)
+        return None
+
+    return begin
+
+
+class Waiting:
+    """``EchoService.wait`` without a task: cancelled, it ends at once."""
+
+    def __init__(self, service: EchoService, head: Head, told: Told) -> None:
+        service.heads.append(head)
+        service.running += 1
+        service.started.set()
+        self._service = service
+        self._told = told
+        self._released = asyncio.ensure_future(service.release.wait())
+        self._released.add_done_callback(self._end)
+
+    def cancel(self) -> None:
+        if self._released.cancel():
+            self._service.cancelled.set()
+            self._service.running -= 1
+            self._told.stopped()
+
+    def _end(self, released: asyncio.Future[bool]) -> None:
+        if not released.cancelled():
+            self._service.running -= 1
+            self._told.answer(Answer(b"released"))
 
 
 class EchoService:
@@ -29,7 +76,8 @@ class EchoService:
         self.asked: list[tuple[str, int]] = []
         self.patience: list[int | None] = []
 
-    def methods(self) -> Methods:
+    def methods(self, *, prompt: bool = False) -> Methods:
+        """The table; with ``prompt`` every unary handler also has its form without a task."""
         unary = {"Echo": self.echo, "Deny": self.deny, "Fail": self.fail, "Wait": self.wait, "Stubborn": self.stubborn}
         unary |= {"Grow": self.grow, "Deaf": self.deaf, "Unsendable": self.unsendable, "Verbose": self.verbose}
         stream = {
@@ -39,9 +87,12 @@ class EchoService:
             "Break": self.break_off,
             "Sleep": self.sleep,
         }
+        prompts = {f"test.Test/{name}": without_task(name, handler) for name, handler in unary.items()}
+        prompts["test.Test/Wait"] = lambda head, body, told: Waiting(self, head, told)
         return Methods(
             unary={f"test.Test/{name}": handler for name, handler in unary.items()},
             stream={f"test.Test/{name}": handler for name, handler in stream.items()},
+            prompt=prompts if prompt else {},
             shed={"test.Test/Wait": self.shed},
         )
 

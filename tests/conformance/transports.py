@@ -14,7 +14,8 @@ from gateway.transport.h2 import H2Transport
 from gateway.transport.seam import Limits, Transport
 from gateway.transport.tls import ServerTls
 
-KINDS = {"h2": H2Transport, "grpcio": GrpcioTransport}
+WITHOUT_TASKS = "h2 without tasks"
+KINDS = {"h2": H2Transport, WITHOUT_TASKS: H2Transport, "grpcio": GrpcioTransport}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ async def running(
 ) -> AsyncIterator[Running]:
     service = EchoService()
     transport: Transport = KINDS[kind](limits or Limits(), tls, compress_min_bytes=compress_min_bytes)
-    port = await transport.start(service.methods(), host=host, port=port)
+    methods = service.methods(prompt=kind == WITHOUT_TASKS)
+    port = await transport.start(methods, host=host, port=port)
     server = Running(transport, port, service)
     try:
         yield server

@@ -31,24 +31,44 @@ class Knows:
 
 
 class KnowsToken(Knows):
+    """Tokens, of which it has proved all before, or none."""
+
+    def __init__(self, good: str, auth: str, *, before: bool) -> None:
+        super().__init__(good, auth)
+        self.before = before
+
+    def known(self, shown: str) -> Principal | None:
+        return super().prove(shown) if self.before else None
+
     async def prove(self, shown: str) -> Principal:
         return super().prove(shown)
 
 
-def chain(*, anonymous: bool = False) -> Chain:
+def chain(*, anonymous: bool = False, before: bool = False) -> Chain:
     return Chain(
         certificates=Knows(CERTIFICATE, "mtls"),
-        tokens=KnowsToken(TOKEN, "jwt"),
+        tokens=KnowsToken(TOKEN, "jwt", before=before),
         keys=Knows(KEY, "api_key"),
         anonymous=anonymous,
     )
 
 
 async def outcome(chain: Chain, credentials: Credentials) -> str:
+    """How it ends, which is the same without waiting where that is possible."""
     try:
-        return (await chain.authenticate(credentials)).auth
+        waited = (await chain.authenticate(credentials)).auth
+    except Unauthenticated as error:
+        waited = error.cause
+    assert outcome_now(chain, credentials) in (waited, None)
+    return waited
+
+
+def outcome_now(chain: Chain, credentials: Credentials) -> str | None:
+    try:
+        principal = chain.authenticate_now(credentials)
     except Unauthenticated as error:
         return error.cause
+    return principal.auth if principal is not None else None
 
 
 @pytest.mark.parametrize(
@@ -107,6 +127,16 @@ async def test_any_bad_credential_refuses_whatever_else_is_shown() -> None:
 )
 async def test_a_method_that_is_not_configured_is_no_anonymous_call(credentials: Credentials, cause: str) -> None:
     assert cause == await outcome(Chain(anonymous=True), credentials)
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_only_a_token_that_was_not_proved_before_has_to_be_waited_for(before: bool) -> None:
+    known = chain(before=before)
+    for shown in ({"api_key": KEY}, {"certificate": CERTIFICATE}, {"authorization": f"Bearer {KEY}"}):
+        assert outcome_now(known, Credentials(**shown)) is not None
+    token = Credentials(authorization=f"Bearer {TOKEN}", api_key=KEY)
+    assert outcome_now(known, token) == ("jwt" if before else None)
+    assert outcome_now(known, Credentials(authorization=f"Bearer {TOKEN}", api_key="bad")) in ("api_key_bad", None)
 
 
 async def test_a_certificate_for_tls_alone_leaves_the_key_to_prove_the_caller() -> None:

@@ -16,21 +16,29 @@ GOOD = Principal(id="a", kind="user", tenant="t")
 class Refuses:
     """Refuses with the key as the cause, believes an empty one."""
 
-    async def authenticate(self, credentials: Credentials) -> Principal:
+    def authenticate_now(self, credentials: Credentials) -> Principal:
         if credentials.api_key:
             raise Unauthenticated(credentials.api_key)
         return GOOD
 
+    async def authenticate(self, credentials: Credentials) -> Principal:
+        return self.authenticate_now(credentials)
 
-async def test_each_cause_is_logged_at_once_and_then_counted(caplog: pytest.LogCaptureFixture) -> None:
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_each_cause_is_logged_at_once_and_then_counted(caplog: pytest.LogCaptureFixture, waits: bool) -> None:
     now = 100.0
     log = RefusalLog(Refuses(), lambda: now, every_s=10)
-    assert await log.authenticate(Credentials()) is GOOD
+
+    async def ask(credentials: Credentials) -> Principal | None:
+        return await log.authenticate(credentials) if waits else log.authenticate_now(credentials)
+
+    assert await ask(Credentials()) is GOOD
 
     async def refuse(cause: str, times: int = 1) -> None:
         for _ in range(times):
             with pytest.raises(Unauthenticated):
-                await log.authenticate(Credentials(api_key=cause))
+                await ask(Credentials(api_key=cause))
 
     with caplog.at_level(logging.WARNING):
         await refuse("api_key_expired: 0123abcd", 500)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger import leaf as leaves
 from gateway.ledger import record
 from gateway.ledger.ledger import Encode
 from gateway.ledger.record import Record
@@ -27,7 +28,7 @@ def a_call(**fields: object) -> Encode:
     given = {"kind": "call", "t_us": clock_us(), "tenant": "acme", "principal": "app", "outcome": "answered"} | fields
 
     def encode(shard: str, seq: int) -> bytes:
-        return record.encode(Record(v=record.SCHEMA, shard=shard, seq=seq, **given))  # type: ignore[arg-type]
+        return leaves.encode(Record(v=record.SCHEMA, shard=shard, seq=seq, **given))  # type: ignore[arg-type]
 
     return encode
 

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from gateway.errors import LedgerUnavailable
-from gateway.ledger import record, segment
+from gateway.ledger import leaf as leaves
+from gateway.ledger import segment
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.record import Record
 from gateway.ledger.shard import ShardLedger
@@ -34,7 +35,7 @@ async def storm(root: Path, shard: str, producers: int) -> None:
     )
 
     def encode(name: str, seq: int) -> bytes:
-        return record.encode(
+        return leaves.encode(
             Record(
                 v=1, kind="call", shard=name, seq=seq, boot=ledger.boot, t_us=clock_us(), model="m" * 200, tenant="acme"
             )

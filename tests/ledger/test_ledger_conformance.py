@@ -14,6 +14,7 @@ from gateway.ledger.ledger import Ledger, Payload
 from gateway.ledger.memory import MemoryLedger
 from gateway.ledger.reader import ShardReader
 from gateway.ledger.shard import ShardLedger
+from gateway.types import Receipt
 
 from .conftest import a_call, clock_us
 
@@ -136,3 +137,63 @@ async def test_a_payload_is_accepted_and_stays_out_of_the_leaf(make: Make) -> No
     secret = b"planted-value"
     await ledger.append(a_call(), Payload(salts=b"s" * 64, body=secret, subject="s-1", tenant="acme"))
     assert secret not in b"".join(leaves())
+
+
+BROKEN = 2
+
+
+class Heard:
+    """A waiter that writes down what it hears, in the order in which all of them hear; ``BROKEN`` then raises."""
+
+    def __init__(self, name: int, said: list[tuple[int, object]]) -> None:
+        self._name = name
+        self._said = said
+
+    def recorded(self, receipt: Receipt) -> None:
+        self._said.append((self._name, receipt.seq))
+        if self._name == BROKEN:
+            raise ZeroDivisionError("a bug of one call")
+
+    def unrecorded(self, error: LedgerUnavailable) -> None:
+        self._said.append((self._name, error))
+
+
+async def test_waiters_hear_once_in_order_and_only_of_what_can_be_read(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger, leaves = await make()
+    said: list[tuple[int, object]] = []
+    for name in range(5):
+        ledger.enter(a_call(), None, Heard(name, said))
+    assert said == []  # never while it is entered
+    await ledger.append(a_call())
+    assert said == [(name, name + 1) for name in range(5)]  # whatever one of them raises
+    assert [entry.message for entry in caplog.records] == ["ledger.waiter_failed"]
+    assert len(leaves()) == 7
+
+
+async def test_a_waiter_may_enter_what_follows_from_its_record(make: Make) -> None:
+    ledger, leaves = await make()
+    said: list[tuple[int, object]] = []
+
+    class Follows(Heard):
+        def recorded(self, receipt: Receipt) -> None:
+            super().recorded(receipt)
+            ledger.enter(a_call(), None, Heard(9, said))
+
+    for name in (0, 1):
+        ledger.enter(a_call(), None, Follows(name, said))
+    while len(said) < 4:
+        await asyncio.sleep(0.001)
+    assert said == [(0, 1), (1, 2), (9, 3), (9, 4)]
+    assert len(leaves()) == 5
+
+
+async def test_who_is_refused_by_a_closed_ledger_hears_nothing_more(make: Make) -> None:
+    ledger, _ = await make()
+    await ledger.close()
+    said: list[tuple[int, object]] = []
+    with pytest.raises(LedgerUnavailable):
+        ledger.enter(a_call(), None, Heard(0, said))
+    await asyncio.sleep(0.01)
+    assert said == []

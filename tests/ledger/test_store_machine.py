@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.ledger import merkle, record
+from gateway.ledger import leaf as leaves
+from gateway.ledger import merkle
 from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.proof import consistency
 from gateway.ledger.reader import ShardReader
@@ -47,7 +48,7 @@ class Life(RuleBasedStateMachine):
         made = [
             Record(v=1, kind="call", shard="gw.0", seq=size + i, t_us=clock_us(), cred="c" * 200) for i in range(count)
         ]
-        return [(item.seq, record.encode(item), None) for item in made]
+        return [(item.seq, leaves.encode(item), None) for item in made]
 
     @rule(count=st.integers(1, 120))
     def append(self, count: int) -> None:

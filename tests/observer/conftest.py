@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from gateway.ledger import segment
-from gateway.ledger.record import Record, encode
+from gateway.ledger.leaf import encode
+from gateway.ledger.record import Record
 from gateway.ledger.tree import Tree
 
 TOOLS = Path(__file__).parents[2] / ".tools" / "bin"

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from observer.conftest import START_US, make_record
 
-from gateway.ledger.record import decode, encode
+from gateway.ledger.leaf import encode
+from gateway.ledger.record import decode
 from gateway.observer.closing import UsageFold
 from gateway.observer.delivery import Delivery
 from gateway.observer.folds import MetricsFold

@@ -69,7 +69,7 @@ def test_metrics_survive_a_restart(shards, record, tmp_path: Path) -> None:
 
 
 def test_applying_a_batch_twice_counts_it_once(shards, record, tmp_path: Path) -> None:
-    from gateway.ledger.record import encode
+    from gateway.ledger.leaf import encode
 
     shards.add(record(0))
     metrics = Metrics()

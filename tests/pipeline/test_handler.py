@@ -27,6 +27,12 @@ from gateway.policy.obligations import Header, Limit, MaskOutputs, Route
 from gateway.types import OutputRequest
 
 
+@pytest.fixture(params=[False, True], ids=["at once", "waiting"], autouse=True)
+def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every way is taken without waiting for anything but the record, and with waiting at every step."""
+    monkeypatch.setattr(World, "slow", request.param)
+
+
 async def test_an_allowed_call_is_answered_with_the_id_of_its_record() -> None:
     world = World()
     delivery = await world.handler(world.call(request_id="mine"), encode)
@@ -86,6 +92,7 @@ async def test_every_refusal_is_recorded_once_with_where_it_ended(
             world.model.error = ZeroDivisionError("secret detail")
         case "draining":
             world.admission.close()
+    call = dict(call)
     context = world.context(key=str(call.pop("key", "good")), deadline_ns=call.pop("deadline_ns", None))  # type: ignore[arg-type]
 
     with pytest.raises(raised) as caught:

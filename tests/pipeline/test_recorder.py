@@ -16,8 +16,8 @@ from gateway.types import Decision
 class Remembering(Rules):
     """Repeats its first decision, as a cache does."""
 
-    async def decide(self, query: Query) -> Decision:
-        decision = await super().decide(query)
+    def decided(self, query: Query) -> Decision:
+        decision = super().decided(query)
         first = f"{1:032x}"
         return msgspec.structs.replace(decision, cached_from="" if decision.id == first else first)
 

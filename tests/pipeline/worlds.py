@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 
 import numpy as np
 
@@ -18,11 +17,12 @@ from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.gate import Gate
 from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
+from gateway.pipeline.prediction import Pipeline
 from gateway.pipeline.recorder import Recorder
 from gateway.pipeline.tally import Tally
 from gateway.policy.obligations import Quota, RateLimit
 from gateway.policy.pdp import Query
-from gateway.serving.servable import Inference, Servable, ValidTensors
+from gateway.serving.servable import Inference, Rider, Servable, ValidTensors
 from gateway.serving.signature import ModelSignature
 from gateway.serving.spec import TensorSpec
 from gateway.types import (
@@ -62,12 +62,20 @@ class Ticks:
 
 
 class KnownKeys:
-    """Believes API keys that it was given."""
+    """Believes API keys that it was given; at once, or ``slow``."""
 
     def __init__(self, principals: Mapping[str, Principal]) -> None:
         self._principals = principals
+        self.slow = False
+
+    def authenticate_now(self, credentials: Credentials) -> Principal | None:
+        return None if self.slow else self._prove(credentials)
 
     async def authenticate(self, credentials: Credentials) -> Principal:
+        await asyncio.sleep(0)
+        return self._prove(credentials)
+
+    def _prove(self, credentials: Credentials) -> Principal:
         try:
             return self._principals[credentials.api_key]
         except KeyError:
@@ -75,7 +83,7 @@ class KnownKeys:
 
 
 class Rules:
-    """Decides by tenant: allowed with obligations, denied with reasons, or cannot be asked."""
+    """Decides by tenant: allowed with obligations, denied with reasons, or cannot be asked; at once, or ``slow``."""
 
     revision = "rules@1"
 
@@ -83,9 +91,17 @@ class Rules:
         self.obligations: tuple[Obligation, ...] = ()
         self.denied: Mapping[str, tuple[str, ...]] = {}
         self.down = False
+        self.slow = False
         self.queries: list[Query] = []
 
+    def decide_now(self, query: Query) -> Decision | None:
+        return None if self.slow else self.decided(query)
+
     async def decide(self, query: Query) -> Decision:
+        await asyncio.sleep(0)
+        return self.decided(query)
+
+    def decided(self, query: Query) -> Decision:
         self.queries.append(query)
         if self.down:
             raise PolicyUnavailable("the policy engine did not answer")
@@ -102,7 +118,10 @@ class Rules:
 
 
 class Doubler:
-    """A servable that doubles its one input; ``gate`` makes it wait, ``error`` makes it fail."""
+    """A servable that doubles its one input; ``gate`` makes it wait, ``error`` makes it fail.
+
+    It runs in the turn of the event loop in which it is asked, unless it waits or is ``slow``.
+    """
 
     def __init__(self, id_: ServableId) -> None:
         spec = (TensorSpec("x", "FP32", (-1, 2)),)
@@ -111,13 +130,33 @@ class Doubler:
         self.signature = ModelSignature(id_.name, spec, (TensorSpec("y", "FP32", (-1, 2)),), 8)
         self.gate: asyncio.Event | None = None
         self.error: Exception | None = None
+        self.slow = False
         self.runs = 0
+
+    def join(self, rider: Rider, inputs: ValidTensors, rows: int, deadline_ns: int | None = None) -> bool:
+        if self.slow or self.gate is not None:
+            return False
+        asyncio.get_running_loop().call_soon(self._carry, rider, inputs)
+        return True
+
+    def _carry(self, rider: Rider, inputs: ValidTensors) -> None:
+        if rider.gone:
+            return
+        try:
+            inference = self._run(inputs)
+        except Exception as error:
+            rider.failed(error)
+        else:
+            rider.ran(inference)
 
     async def infer(
         self, inputs: ValidTensors, *, deadline_ns: int | None = None, parameters: Parameters | None = None
     ) -> Inference:
         if self.gate is not None:
             await self.gate.wait()
+        return self._run(inputs)
+
+    def _run(self, inputs: ValidTensors) -> Inference:
         self.runs += 1
         if self.error is not None:
             raise self.error
@@ -155,11 +194,11 @@ class _Loan:
         self._shelf = shelf
         self._servable = servable
 
-    def __enter__(self) -> Servable:
+    def take(self) -> Servable:
         self._shelf.lent += 1
         return self._servable
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def give_back(self) -> None:
         self._shelf.lent -= 1
 
 
@@ -171,7 +210,12 @@ class NoCounters:
 
 
 class World:
-    """Everything around one handler and one gate, wired; make it inside a running loop."""
+    """Everything around one handler and one gate, wired; make it inside a running loop.
+
+    ``slow``: identity, decision and run are all waited for, where they otherwise come at once.
+    """
+
+    slow = False
 
     def __init__(self, *, hide_existence: bool = False, relaxed: bool = False, max_inflight: int = 10) -> None:
         self.clock = Ticks()
@@ -185,8 +229,9 @@ class World:
             "other": Principal(id="them", kind="service", tenant="t2", auth="api_key"),
         }
         self.admission = Admission(max_inflight=max_inflight, max_bytes=1000, clock_ns=self.clock)
+        self.keys = KnownKeys(people)
         enforcement = Enforcement(
-            authenticator=KnownKeys(people),
+            authenticator=self.keys,
             models=self.shelf,
             decisions=self.rules,
             clock_ns=self.clock,
@@ -203,7 +248,7 @@ class World:
             tally=self.tally,
         )
         obligations = Obligations(counters=NoCounters(), clock_s=lambda: 0.0, mask_key=b"k" * 32)
-        self.handler = InferenceHandler(
+        self.pipeline = Pipeline(
             admission=self.admission,
             enforcement=enforcement,
             models=self.shelf,
@@ -211,7 +256,9 @@ class World:
             recorder=recorder,
             clock_ns=self.clock,
         )
+        self.handler = InferenceHandler(self.pipeline)
         self.gate = Gate(admission=self.admission, enforcement=enforcement, obligations=obligations, recorder=recorder)
+        self.keys.slow = self.rules.slow = self.model.slow = self.newer.slow = self.slow
         self._spans = itertools.count(1)
 
     def context(

@@ -23,10 +23,17 @@ def point(shipped: Bundle) -> EmbeddedPoint:
 
 
 async def decides(confirmed: ConfirmedPoint, query: Query) -> bool:
+    """Whether it decides; the same with and without waiting."""
     try:
-        return (await confirmed.decide(query)).allow
+        allow = (await confirmed.decide(query)).allow
     except PolicyUnavailable:
+        with pytest.raises(PolicyUnavailable):
+            confirmed.decide_now(query)
         return False
+    now = confirmed.decide_now(query)
+    assert now is not None
+    assert now.allow == allow
+    return allow
 
 
 async def test_it_opens_with_a_confirmation_and_closes_by_age(point: EmbeddedPoint, make_query: MakeQuery) -> None:

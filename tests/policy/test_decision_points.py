@@ -45,6 +45,17 @@ async def test_an_allow_permits_exactly_what_was_asked(point: DecisionPoint, mak
         assert enforce(decision).servable == query.model.id
 
 
+async def test_without_waiting_it_says_the_same_or_that_it_must_wait(
+    point: DecisionPoint, make_query: MakeQuery
+) -> None:
+    for query in (make_query(), make_query(), make_query(model="digits", shapes=((33, 10),))):
+        now, waited = point.decide_now(query), await point.decide(query)
+        if now is None:
+            assert isinstance(point, OpaPoint)
+        else:
+            assert (now.allow, now.codes, now.obligations) == (waited.allow, waited.codes, waited.obligations)
+
+
 async def test_a_denial_names_its_checks_and_gives_no_permit(point: DecisionPoint, make_query: MakeQuery) -> None:
     decision = await point.decide(make_query(model="digits", shapes=((33, 10),)))
     assert decision.allow is False

@@ -34,6 +34,9 @@ async def test_warn_serves_and_the_evidence_still_says_deny(point: EmbeddedPoint
     moded = ModedPoint(point, [entry()])
     decision = await moded.decide(make_query(model="breast-cancer", shapes=((33, 10),)))
     assert (decision.allow, decision.effect, decision.codes) == (False, "warned", ("batch",))
+    now = moded.decide_now(make_query(model="breast-cancer", shapes=((33, 10),)))
+    assert now is not None
+    assert msgspec.structs.replace(now, id=decision.id) == decision
     assert enforce(decision).servable == decision.servable
     duties = merge(decision.obligations)
     assert duties.mask == {"probabilities": "zero"}

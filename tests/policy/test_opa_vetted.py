@@ -117,14 +117,17 @@ async def test_an_allow_is_repeated_for_equal_reads_of_the_revision_in_force(
     revision = await point.probe()
     point.learn(revision, shipped.reads)
     assert server.reads == shipped.reads
+    assert point.decide_now(make_query()) is None
     first = await point.decide(make_query())
     again = await point.decide(make_query(request_id="other"))
-    assert (again.cached_from, again.engine, server.asked) == (first.id, "opa", 1)
+    now = point.decide_now(make_query(request_id="third"))
+    assert now is not None
+    assert (again.cached_from, now.cached_from, again.engine, server.asked) == (first.id, first.id, "opa", 1)
     assert (await point.decide(make_query(shapes=((33, 10),)))).allow is False
     assert (await point.decide(make_query(shapes=((33, 10),)))).cached_from == ""
     late = make_query(received_ns=1_000 + MAX_TTL_S * S)  # whatever its ttl_s, which is 60
     assert (await point.decide(late)).cached_from == ""
-    assert (point.stats.hits, point.stats.misses) == (1, 4)
+    assert (point.stats.hits, point.stats.misses) == (2, 4)
 
 
 async def test_an_answer_by_another_revision_ends_what_was_kept(

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli.policy import app
-from gateway.ledger import record
+from gateway.ledger import leaf as leaves
 from gateway.ledger.ledger import Payload
 from gateway.ledger.payload_keys import FileKeys
 from gateway.ledger.record import Record
@@ -66,7 +66,7 @@ def data(tmp_path: Path, shipped: Bundle, make_query: Callable[..., Query]) -> P
         ledger = await ShardLedger.open(tmp_path / "ledger", "gw.0", boot={}, clock_us=lambda: 1, vault=vault)
         for made in (first, otherwise, erased, unkept, metadata, metadata, undecided, repeats):
             kept = payload if made in (first, otherwise) else None
-            encoder = lambda shard, seq, made=made: record.encode(msgspec.structs.replace(made, shard=shard, seq=seq))  # noqa: E731  # bound to this one
+            encoder = lambda shard, seq, made=made: leaves.encode(msgspec.structs.replace(made, shard=shard, seq=seq))  # noqa: E731  # bound to this one
             await ledger.append(encoder, kept)
         await ledger.close()
 

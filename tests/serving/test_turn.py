@@ -127,3 +127,57 @@ async def test_who_is_gone_or_too_late_is_dropped_before_the_run() -> None:
     with pytest.raises(DeadlineExceeded):
         late.result()
     assert statistics.snapshot("m", "1", now_ns=0, now_ms=0).fails == {"CANCELED": 1, "REJECTED": 1}
+
+
+class Broken:
+    """A rider with a bug."""
+
+    gone = False
+
+    def ran(self, inference: Inference) -> None:
+        raise ZeroDivisionError(str(inference.batch_i))
+
+    def failed(self, error: Exception) -> None:
+        raise ZeroDivisionError(str(error))
+
+
+def broken(made: Turn, value: float = 1, deadline_ns: int | None = None) -> None:
+    made.join(Broken(), {"x": np.full((1, 1), value, np.float32)}, 1, 3, deadline_ns)
+
+
+async def test_a_rider_that_raises_takes_nothing_from_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    model = Doubling()
+    made, _, statistics = turn(model)
+    first = call(made, 1)
+    broken(made)
+    last = call(made, 3)
+    await asyncio.wait({first, last})
+    assert (values(first.result()), values(last.result()), model.rows) == ([2], [6], [3])
+    assert [entry.message for entry in caplog.records] == ["serving.rider_failed"]
+    assert statistics.snapshot("m", "1", now_ns=0, now_ms=0).success.count == 3
+
+
+async def test_nor_when_it_is_told_that_it_did_not_run(caplog: pytest.LogCaptureFixture) -> None:
+    model = Doubling()
+    made, clock, _ = turn(model)
+    broken(made, deadline_ns=5)
+    broken(made, -1)
+    kept = call(made, 3)
+    clock.now_ns = 5
+    assert values(await kept) == [6]
+    assert values(await call(made, 4)) == [8]
+    assert len(made) == 0
+    assert [entry.message for entry in caplog.records] == ["serving.rider_failed"] * 2
+
+
+async def test_whatever_keeps_a_batch_from_running_is_told() -> None:
+    class Full(Doubling):
+        def run(self, inputs: Arrays) -> Sequence[Array]:
+            raise MemoryError
+
+    made, _, _ = turn(Full())
+    calls = {call(made, 1), call(made, 2)}
+    await asyncio.wait(calls, timeout=1)
+    for each in calls:
+        with pytest.raises(MemoryError):
+            each.result()

@@ -7,7 +7,7 @@ import random
 from typing import cast
 
 from gateway.transport import headers
-from gateway.transport.h2.calls import Call
+from gateway.transport.h2.call import Call
 from gateway.transport.h2.core import is_preface, max_silence, open_core
 from gateway.transport.h2.intake import Intake
 from gateway.transport.h2.reader import Reader
@@ -141,13 +141,13 @@ class Connection(asyncio.Protocol):
         self._sender.after(self._core.begin_graceful_shutdown())
         self._sender.wake()
 
-    def abort(self) -> list[asyncio.Task[None]]:
-        """Cancel the calls in flight; their callers get UNAVAILABLE. Returns the tasks that are still ending."""
+    def abort(self) -> list[Call]:
+        """Cancel the calls in flight; their callers get UNAVAILABLE. Returns those whose work is still ending."""
         self._aborted = True
         calls = self._intake.calls
         for call in tuple(calls):
             self._intake.stop(call)
-        return [call.task for call in calls if call.task is not None]
+        return [call for call in calls if call.work is not None]
 
     def close(self) -> None:
         """Write what is ready and close the socket."""

@@ -11,10 +11,12 @@ import functools
 from gateway.errors import Code
 from gateway.transport import compression, request
 from gateway.transport.framing import Assembler, whole_message
-from gateway.transport.h2.calls import Call, Inbox, Turned, run_stream, run_unary, stopped
+from gateway.transport.h2.call import Call, stopped
 from gateway.transport.h2.core import H2FrameHeaders, H2Reason
+from gateway.transport.h2.method import Turned
 from gateway.transport.h2.sender import Sender
 from gateway.transport.h2.shared import Shared
+from gateway.transport.h2.tasks import Inbox, run_stream, run_unary
 from gateway.transport.seam import Entry, Head, Refused
 
 _ONE_MESSAGE = "a unary call takes exactly one message: "
@@ -53,7 +55,7 @@ class Intake:
             return _USUAL
         starts = self._starts
         refused = method.shed(self._peer, starts.calls, None)
-        if refused is _USUAL and starts:  # only now: in a flood most are refused, whatever they would wait
+        if refused is _USUAL and starts.late:  # only now: in a flood most are refused, whatever they would wait
             left_ns = request.patience_ns(frame.headers.get("grpc-timeout"))
             if left_ns is not None:
                 refused = method.shed(self._peer, starts.calls, left_ns)
@@ -86,7 +88,7 @@ class Intake:
         handler = call.method.stream
         if handler is not None:
             call.inbox = Inbox(self._sender, call, self.consumed)
-            call.task = self._create_task(run_stream(self._sender, call, handler, call.inbox))
+            call.work = self._create_task(run_stream(self._sender, call, handler, call.inbox))
 
     def body(self, call: Call, payload: bytes, last: bool) -> None:
         """Bytes have come; ``last`` when none will follow."""
@@ -139,7 +141,7 @@ class Intake:
     def look(self, max_looks: int) -> None:
         """End the calls that waited more than ``max_looks`` looks for their body, or for room in the window."""
         for call in tuple(self.calls):
-            if call.task is None or call.out:
+            if call.work is None or call.out:
                 call.age += 1
                 if call.age <= max_looks:
                     continue
@@ -161,9 +163,8 @@ class Intake:
         """End a call that may still be told why: by its handler if one runs, else at once."""
         if call.ended:
             return
-        task = call.task
-        if task is not None:
-            task.cancel()
+        if call.work is not None:
+            call.cancel()
             if call.started:
                 return
             self._never(call)
@@ -173,23 +174,27 @@ class Intake:
         """The caller is gone: drop what was for it and stop its handler."""
         if isinstance(call, Turned):
             return
-        if call.task is not None:
-            call.task.cancel()
+        call.ended = True  # before its work may end, and would say so
+        if call.work is not None:
+            call.cancel()
             if not call.started:
                 self._never(call)
         self._sender.gone(call)
 
     def _never(self, call: Call) -> None:
         """Let go of a task that was cancelled before its first step: it will tell nobody."""
-        call.task = None
+        call.work = None
         if call.inbox is None:
             self._starts.calls -= 1
 
     def _start(self, call: Call) -> None:
         body, call.message = call.message, None
-        handler = call.method.unary
+        prompt, handler = call.method.prompt, call.method.unary
         assert handler is not None and body is not None  # noqa: S101, PT018  # what has both is a whole unary call
-        call.task = self._create_task(run_unary(self._sender, call, handler, body, self._starts))
+        if prompt is not None:
+            call.begin(self._sender, prompt, body, self._starts)
+        else:
+            call.work = self._create_task(run_unary(self._sender, call, handler, body, self._starts))
 
     def _judge(self, call: Call, frame: H2FrameHeaders, entry: Entry) -> None:
         fields = request.read(frame.headers.items(), self._max_metadata_bytes)

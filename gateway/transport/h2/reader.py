@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import cast
 
 from gateway.transport.h2 import core as h2
-from gateway.transport.h2.calls import Call, Turned
+from gateway.transport.h2.call import Call
 from gateway.transport.h2.cutter import Cutter
 from gateway.transport.h2.intake import Intake
+from gateway.transport.h2.method import Turned
 from gateway.transport.h2.sender import Sender
 from gateway.transport.lifetime import Lifetime, Verdict
 

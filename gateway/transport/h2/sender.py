@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from gateway.transport import compression, headers
 from gateway.transport.framing import frame, prefix
-from gateway.transport.h2.calls import Call, Turned
+from gateway.transport.h2.call import Call
 from gateway.transport.h2.core import (
     H2_FLAG_CAPACITY,
     H2_FLAG_CONN_DONE,
@@ -22,6 +22,7 @@ from gateway.transport.h2.core import (
     HeaderMap,
     goaway,
 )
+from gateway.transport.h2.method import Turned
 from gateway.transport.seam import Answer, Refused
 
 _CONTENT_TYPE = ("content-type", b"application/grpc")
@@ -33,7 +34,7 @@ _HANDLED = H2_FLAG_CAPACITY | H2_FLAG_CONN_DONE
 
 
 class Sender:
-    """The ``calls.Wire`` of one connection.
+    """The ``call.Wire`` of one connection.
 
     ``on_end`` hears of each call that is over (answered, and its task done), ``on_done`` when the connection is.
     Answers of at least ``compress_min_bytes`` are compressed for callers who accept it; 0 never.
@@ -170,7 +171,7 @@ class Sender:
         self._over(call)
 
     def closed(self, call: Call) -> None:
-        call.task = None
+        call.work = None
         self._over(call)
 
     def pump(self, call: Call) -> None:
@@ -279,7 +280,7 @@ class Sender:
         self._over(call)
 
     def _over(self, call: Call) -> None:
-        if call.ended and call.task is None and not call.out and call.tail is None:
+        if call.ended and call.work is None and not call.out and call.tail is None:
             self._on_end(call)
 
 

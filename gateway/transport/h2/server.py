@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 
+from gateway.transport.h2.call import Call
 from gateway.transport.h2.connection import Connection
 from gateway.transport.h2.shared import Shared
 from gateway.transport.listen import bind
@@ -22,6 +23,7 @@ _TICKS_PER_LOOK = 25  # connections and slow bodies are looked at twice a second
 _BACKLOG = 1024
 _LAST_HANDSHAKE_S = 1.0  # for those who connected at the very end
 _FLUSH_S = 1.0  # for what is written already to reach a peer that reads
+_LOOK_S = 0.01
 _LAST_WORDS_S = 5.0  # for cancelled handlers to write their records
 
 
@@ -80,9 +82,8 @@ class H2Transport:
         for connection in tuple(self._live):
             connection.drain(grace_s)
         await self._emptied(grace_s)
-        ending = [task for connection in tuple(self._live) for task in connection.abort()]
-        if ending:
-            await asyncio.wait(ending, timeout=_LAST_WORDS_S)
+        ending = [call for connection in tuple(self._live) for call in connection.abort()]
+        await _worked(ending, _LAST_WORDS_S)
         for connection in tuple(self._live):
             connection.close()
         await self._emptied(_FLUSH_S)
@@ -123,6 +124,17 @@ class H2Transport:
                 connection.look(now, looks)
             if self._tls is not None:
                 self._tls.follow()
+
+
+async def _worked(calls: list[Call], within_s: float) -> None:
+    """Return when the work of all ``calls`` has ended, or after ``within_s``."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + within_s
+    tasks = [call.work for call in calls if isinstance(call.work, asyncio.Task)]
+    if tasks:  # a stream's goes on for a while after its call is closed
+        await asyncio.wait(tasks, timeout=within_s)
+    while loop.time() < end and any(call.work is not None for call in calls):  # noqa: ASYNC110  # a few looks, once
+        await asyncio.sleep(_LOOK_S)
 
 
 def _waiting(sock: socket.socket) -> list[socket.socket]:

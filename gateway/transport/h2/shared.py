@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gateway.transport.budget import Budget
-from gateway.transport.h2.calls import Call, Method
+from gateway.transport.h2.call import Call
+from gateway.transport.h2.method import Method
 from gateway.transport.h2.starts import Starts
 from gateway.transport.seam import Limits, Methods
 
@@ -39,6 +40,7 @@ class Shared:
 
 def _by_path(methods: Methods) -> Mapping[str, Method]:
     table = {
-        f"/{name}": Method(name, unary=unary, shed=methods.shed.get(name)) for name, unary in methods.unary.items()
+        f"/{name}": Method(name, unary=unary, prompt=methods.prompt.get(name), shed=methods.shed.get(name))
+        for name, unary in methods.unary.items()
     }
     return table | {f"/{name}": Method(name, stream=handler) for name, handler in methods.stream.items()}

@@ -1,8 +1,9 @@
 """Unary handlers start in the order in which their calls came, so many in a turn of the event loop and no more.
 
-What one turn starts is what the next call waits for before anybody reads it, so a turn without a bound makes everybody
-late: those who are answered, and those who could have been told at once that they will not be. With a bound the calls
-wait here instead of in the loop, and the socket is read between them.
+They start one after the other, and not while the socket is read: each finds its code where the one before left it. What
+one turn starts is what the next call waits for before anybody reads it, so a turn without a bound makes everybody late:
+those who are answered, and those who could have been told at once that they will not be. With a bound the calls wait
+here, and the socket is read between them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import collections
 from collections.abc import Callable
 
-from gateway.transport.h2.calls import Call
+from gateway.transport.h2.call import Call
 
 MOST = 32
 """Handlers that start in one turn: some 3 ms of work, of which a refusal waits for half. Each turn also reads and
@@ -21,15 +22,15 @@ writes every connection and commits once, so fewer would cost those who are answ
 class Starts:
     """The unary calls of one worker between their last byte and their handler. For the event loop's thread.
 
-    ``calls`` counts the handlers that run or are about to; whoever ends one counts it down.
+    ``calls`` counts those whose handlers run or are about to; whoever ends one counts it down.
     """
 
-    __slots__ = ("_call_soon", "_left", "_most", "_queue", "calls")
+    __slots__ = ("_call_soon", "_due", "_most", "_queue", "calls")
 
     def __init__(self, most: int = MOST) -> None:
         self._call_soon = asyncio.get_running_loop().call_soon
         self._most = most
-        self._left = most
+        self._due = False
         self._queue: collections.deque[tuple[Callable[[Call], None], Call]] = collections.deque()
         self.calls = 0
 
@@ -37,31 +38,36 @@ class Starts:
         """Calls that wait for their turn."""
         return len(self._queue)
 
-    def add(self, call: Call, start: Callable[[Call], None], *, first: bool = False) -> None:
-        """Count ``call`` and have it started, at once or in a later turn. One that ends before is not started.
+    @property
+    def late(self) -> bool:
+        """Whether who comes now must wait for more than the next turn."""
+        return len(self._queue) >= self._most
 
-        ``first`` passes those who wait, and is not one of the turn's: for calls whose handler will only refuse them.
+    def add(self, call: Call, start: Callable[[Call], None], *, first: bool = False) -> None:
+        """Count ``call`` and have it started in the next turn or a later one. One that ends before is not started.
+
+        ``first`` starts now, and is not one of the turn's: for calls whose handler will only refuse them.
         """
         self.calls += 1
         if first:
             start(call)
             return
-        if not self._left:
-            self._queue.append((start, call))
-            return
-        if self._left == self._most:
+        self._queue.append((start, call))
+        if not self._due:
+            self._due = True
             self._call_soon(self._turn)
-        self._left -= 1
-        start(call)
 
     def _turn(self) -> None:
-        self._left = self._most
-        while self._queue and self._left:
-            start, call = self._queue.popleft()
-            if call.ended:
-                self.calls -= 1
-                continue
-            self._left -= 1
-            start(call)
-        if self._left < self._most:
-            self._call_soon(self._turn)
+        queue, left = self._queue, self._most
+        try:
+            while queue and left:
+                start, call = queue.popleft()
+                if call.ended:
+                    self.calls -= 1
+                    continue
+                left -= 1
+                start(call)
+        finally:  # whatever is wrong with one of them, the others start
+            self._due = bool(queue)
+            if self._due:
+                self._call_soon(self._turn)

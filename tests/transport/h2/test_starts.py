@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.transport.h2.calls import Call
+from gateway.transport.h2.call import Call
 from gateway.transport.h2.starts import Starts
 
 
@@ -30,22 +30,23 @@ class Intake:
             await asyncio.sleep(0)
 
 
-async def test_a_lone_call_starts_at_once() -> None:
+async def test_calls_start_in_the_turn_after_they_came() -> None:
     intake = Intake(2)
     for number in range(3):
         intake.call(number)
-        assert intake.turns == [[0, 1, 2][: number + 1]]
+        assert (intake.turns, len(intake.starts)) == ([list(range(number))], 1)
         await asyncio.sleep(0)
-    assert (intake.starts.calls, len(intake.starts)) == (3, 0)
+    assert (intake.turns, intake.starts.calls, len(intake.starts)) == ([[0, 1, 2]], 3, 0)
 
 
 async def test_more_than_a_turn_takes_start_in_later_turns_in_order() -> None:
     intake = Intake(3)
     for number in range(8):
+        assert intake.starts.late == (number >= 3)
         intake.call(number)
-    assert (intake.starts.calls, len(intake.starts)) == (8, 5)
+    assert (intake.starts.calls, len(intake.starts)) == (8, 8)
     await intake.live(4)
-    assert intake.turns == [[0, 1, 2], [3, 4, 5], [6, 7], [], []]
+    assert intake.turns == [[], [0, 1, 2], [3, 4, 5], [6, 7], []]
     assert (intake.starts.calls, len(intake.starts)) == (8, 0)
 
 
@@ -66,8 +67,8 @@ async def test_a_call_that_ended_is_not_started_and_takes_nobody_s_place() -> No
     calls = [intake.call(number) for number in range(5)]
     for call in calls[1:4]:
         call.ended = True
-    await intake.live(2)
-    assert intake.turns == [[0], [4], []]
+    await intake.live(3)
+    assert intake.turns == [[], [0], [4], []]
     assert intake.starts.calls == 2
 
 
@@ -76,7 +77,23 @@ async def test_who_goes_first_passes_the_queue() -> None:
     for number in range(3):
         intake.call(number)
     intake.call(9, first=True)
-    assert intake.turns == [[0, 9]]
-    await intake.live(3)
-    assert intake.turns == [[0, 9], [1], [2], []]
+    assert intake.turns == [[9]]
+    await intake.live(4)
+    assert intake.turns == [[9], [0], [1], [2], []]
     assert intake.starts.calls == 4
+
+
+async def test_a_start_that_raises_keeps_nobody_else_from_starting() -> None:
+    said: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    intake = Intake(2)
+
+    def broken(call: Call) -> None:
+        raise ZeroDivisionError
+
+    intake.starts.add(Call(), broken)
+    for number in range(3):
+        intake.call(number)
+    await intake.live(4)
+    assert [number for turn in intake.turns for number in turn] == [0, 1, 2]
+    assert [type(context["exception"]) for context in said] == [ZeroDivisionError]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from gateway.transport.h2.calls import Call, Inbox, Method, run_stream
+from gateway.transport.h2.call import Call
+from gateway.transport.h2.method import Method
+from gateway.transport.h2.tasks import Inbox, run_stream
 from gateway.transport.seam import Answer, Head, Refused
 
 
