@@ -24,8 +24,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from gateway.ledger import leaf as leaves
 from gateway.ledger.commitment import Salts, commit
+from gateway.ledger.leaf import encode
 from gateway.ledger.ledger import Payload
 from gateway.ledger.record import Record
 from gateway.ledger.shard import ShardLedger
@@ -79,7 +79,7 @@ async def load(root: Path, records: int, inflight: int, *, payload: bool) -> dic
             left -= 1
             started = time.perf_counter()
             kept = Payload(salts=SALTS.take() + SALTS.take(), tenant="acme") if payload else None
-            await ledger.append(lambda shard, seq: leaves.encode(a_call(shard, seq, ledger.boot)), kept)
+            await ledger.append(lambda shard, seq: encode(a_call(shard, seq, ledger.boot)), kept)
             latencies.append(time.perf_counter() - started)
 
     wall, cpu = time.perf_counter(), time.process_time()
@@ -123,7 +123,7 @@ def main() -> None:
     small = Table("step", "us")
     item = a_call("gw1.0", 123_456_789, "00" * 8)
     small.add_row("build a record", f"{each_us(lambda: a_call('gw1.0', 1, '')):.2f}")
-    small.add_row(f"encode it ({len(leaves.encode(item)):,} B)", f"{each_us(lambda: leaves.encode(item)):.2f}")
+    small.add_row(f"encode it ({len(encode(item)):,} B)", f"{each_us(lambda: encode(item)):.2f}")
     small.add_row("one salted commitment", f"{each_us(lambda: commit('in', SALTS.take(), [ROW])):.2f}")
     small.add_row(f"verify, per record of {leaves:,}", f"{took / leaves * 1e6:.2f}")
     console.print(small)

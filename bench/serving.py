@@ -31,7 +31,7 @@ from gateway.serving.sources import DirectorySource
 from gateway.serving.version_files import VersionFiles
 from gateway.types import Decision, ModelRef, Permit, ServableId, Tensor
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "serving"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from serving_graphs import matmul, place
 

@@ -84,7 +84,7 @@ def commit(tag: Tag, salt: bytes, tensors: Sequence[Tensor]) -> str:
         raise _no_salt(salt)
     if len(tensors) == 1:
         data = tensors[0].data
-        if type(data) is bytes and len(data) <= _COPIED:  # nearly every call: the same, at half the cost
+        if type(data) is bytes and len(data) <= _COPIED:  # most inputs: the same, without a list and a sort
             tensor = tensors[0]
             header = _header(tensor.name, tensor.datatype, tensor.shape)
             return _sha256(b"".join((_PREFIX[tag], salt, header, len(data).to_bytes(8), data))).hexdigest()

@@ -12,7 +12,7 @@ from gateway.errors import LedgerUnavailable
 from gateway.types import Receipt
 
 Encode: TypeAlias = Callable[[str, int], bytes]
-"""Makes the leaf for a position: called once, with shard and sequence, by ``Ledger.append``."""
+"""Makes the leaf for a position: called once, with shard and sequence, by ``Ledger.enter``."""
 
 
 class Payload(msgspec.Struct, frozen=True, gc=False):

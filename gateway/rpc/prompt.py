@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.errors import Code
+from gateway.errors import Code, Internal
 from gateway.pipeline.prediction import Caller
 from gateway.rpc.actions import INFER
 from gateway.rpc.codec import decode_infer, encode_reply
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 _BUG = Refused(Code.INTERNAL, "internal error")
 
 Mark: TypeAlias = Callable[[Call], Call]
+"""A call as it is to be served: the same, or with its trace sampled."""
 
 Begin: TypeAlias = Callable[[Call, Callable[[Reply], bytes], Caller], Work]
 """Begins the life of a prediction (see ``inference.Handler``) whose end ``Caller`` hears."""
@@ -29,7 +31,6 @@ Begin: TypeAlias = Callable[[Call, Callable[[Reply], bytes], Caller], Work]
 
 def prompt_infer(governed: Governed, begin: Begin, regions: Regions, mark: Mark | None = None) -> Prompt:
     """The handler of ModelInfer. ``mark`` says which calls' traces are sampled though nobody asked for it."""
-
     clocks, allowed, trust = governed.clocks, governed.allowed, governed.trust
 
     def encode(reply: Reply) -> bytes:
@@ -68,11 +69,13 @@ class _Asking:
         self._told.answer(answer)
 
     def failed(self, error: BaseException) -> None:
-        if not isinstance(error, Exception):  # cancelled: nothing else ends a call
+        if isinstance(error, asyncio.CancelledError):
             self._told.stopped()
             return
+        known = error if isinstance(error, Exception) else Internal(self._asked.call_id)
+        known.__cause__ = error.__cause__ if known is error else error
         try:
-            refused = refusal(error, call_id=self._asked.call_id, trace_id=self._asked.trace.trace_id)
+            refused = refusal(known, call_id=self._asked.call_id, trace_id=self._asked.trace.trace_id)
         except Exception:
             log.exception("rpc.refusal_failed", extra={"call_id": self._asked.call_id})
             refused = _BUG

@@ -95,6 +95,14 @@ def test_what_cannot_be_said_is_internal_and_logged(caplog: pytest.LogCaptureFix
     assert [entry.message for entry in caplog.records] == ["call.failed", "rpc.refusal_failed"]
 
 
+def test_what_is_no_exception_is_internal_and_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    told, _ = asked(lambda c: c.failed(BaseException("a panic")))
+    assert isinstance(told.end, Refused)
+    assert told.end.code == Code.INTERNAL
+    assert "panic" not in told.end.message
+    assert [entry.message for entry in caplog.records] == ["call.failed"]
+
+
 def test_a_call_may_be_marked_before_it_begins() -> None:
     other = Call(None, None)  # type: ignore[arg-type]
     _, calls = asked(lambda c: c.delivered(Delivery(b"")), mark=lambda call: other)
