@@ -24,7 +24,6 @@ from gateway.pipeline.admission import Admission
 from gateway.pipeline.counters import Counters
 from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.gate import Gate
-from gateway.pipeline.handler import InferenceHandler
 from gateway.pipeline.obligations import Obligations
 from gateway.pipeline.prediction import Pipeline
 from gateway.pipeline.recorder import Recorder
@@ -93,7 +92,6 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
         clock_ns=clock_ns,
     )
     return methods(
-        handler=InferenceHandler(pipeline),
         begin=pipeline.begin,
         door=Door(have.admission.full, recorder.shed, have.admission.retry_after_ms),
         gate=Gate(admission=have.admission, enforcement=enforcement, obligations=obligations, recorder=recorder),

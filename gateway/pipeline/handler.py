@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
-from gateway.pipeline.prediction import Pipeline, Prediction
+from gateway.pipeline.prediction import Caller
 from gateway.types import Call, Delivery, Reply
 
 
-class InferenceHandler:
-    """Answers by ``pipeline``. One per worker; concurrent calls on one event loop."""
+class Stoppable(Protocol):
+    """A prediction under way."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def cancel(self) -> object: ...
+
+
+Begin: TypeAlias = Callable[[Call, Callable[[Reply], bytes], Caller], Stoppable]
+"""As ``Pipeline.begin``."""
+
+
+class InferenceHandler:
+    """Answers by what ``begin`` begins. One per worker; concurrent calls on one event loop."""
+
+    def __init__(self, begin: Begin) -> None:
+        self._begin = begin
 
     async def __call__(self, call: Call, encode: Callable[[Reply], bytes]) -> Delivery:
         """The prediction for ``call``, permitted, run, encoded and recorded.
@@ -22,14 +33,14 @@ class InferenceHandler:
         LedgerUnavailable (there is none) and CancelledError (not waited for).
         """
         waiting = _Waiting()
-        waiting.prediction = self._pipeline.begin(call, encode, waiting)
+        waiting.prediction = self._begin(call, encode, waiting)
         return await waiting
 
 
 class _Waiting(asyncio.Future[Delivery]):
     """A caller that is a task. Cancelling it cancels the prediction, whose end it then waits for."""
 
-    prediction: Prediction
+    prediction: Stoppable
 
     def delivered(self, delivery: Delivery) -> None:
         if not self.done():

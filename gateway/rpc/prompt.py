@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.errors import Code, Internal
 from gateway.pipeline.prediction import Caller
 from gateway.rpc.actions import INFER
 from gateway.rpc.codec import decode_infer, encode_reply
@@ -15,12 +13,8 @@ from gateway.rpc.context import context
 from gateway.rpc.governed import Governed
 from gateway.rpc.regions import Regions
 from gateway.rpc.status import answer_trailers, refusal
-from gateway.transport.seam import Answer, Head, Prompt, Refused, Told, Work
+from gateway.transport.seam import Answer, Head, Prompt, Told, Work
 from gateway.types import Call, Context, Delivery, Reply
-
-log = logging.getLogger(__name__)
-
-_BUG = Refused(Code.INTERNAL, "internal error")
 
 Mark: TypeAlias = Callable[[Call], Call]
 """A call as it is to be served: the same, or with its trace sampled."""
@@ -72,11 +66,5 @@ class _Asking:
         if isinstance(error, asyncio.CancelledError):
             self._told.stopped()
             return
-        known = error if isinstance(error, Exception) else Internal(self._asked.call_id)
-        known.__cause__ = error.__cause__ if known is error else error
-        try:
-            refused = refusal(known, call_id=self._asked.call_id, trace_id=self._asked.trace.trace_id)
-        except Exception:
-            log.exception("rpc.refusal_failed", extra={"call_id": self._asked.call_id})
-            refused = _BUG
-        self._told.refuse(refused)
+        asked = self._asked
+        self._told.refuse(refusal(error, call_id=asked.call_id, trace_id=asked.trace.trace_id))

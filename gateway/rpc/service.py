@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
+from gateway.pipeline.handler import InferenceHandler
 from gateway.rpc.actions import HEALTH, INFERENCE
 from gateway.rpc.context import Clocks, Trust
 from gateway.rpc.governed import Gate, Governed
 from gateway.rpc.health import Health
-from gateway.rpc.inference import Handler, model_infer
+from gateway.rpc.inference import model_infer
 from gateway.rpc.log_settings import LogSettings, log_methods
 from gateway.rpc.models import Models
 from gateway.rpc.prompt import Begin, prompt_infer
@@ -23,7 +24,6 @@ from gateway.rpc.statistics import Counted, statistics_methods
 from gateway.rpc.streaming import model_stream_infer
 from gateway.rpc.trace_settings import TraceSettings, trace_methods
 from gateway.transport.seam import Methods, Unary
-from gateway.types import Call, Delivery, Reply
 
 EXTENSIONS = ("classification", "binary_tensor_data", "parameters", "schedule_policy", "model_configuration")
 """Triton's names for what is served whatever the configuration; clients look for them in ServerMetadata."""
@@ -31,8 +31,7 @@ EXTENSIONS = ("classification", "binary_tensor_data", "parameters", "schedule_po
 
 def methods(
     *,
-    handler: Handler,
-    begin: Begin | None = None,
+    begin: Begin,
     door: Door | None = None,
     gate: Gate,
     models: Models,
@@ -50,8 +49,8 @@ def methods(
     public_health: bool = True,
     reflection: bool = False,
 ) -> Methods:
-    """The table for one worker. ``begin`` is ``handler`` without a task, where there is such. ``door`` says when
-    predictions are turned away unseen; without one, never.
+    """The table for one worker. ``begin`` begins predictions, ``door`` says when they are turned away unseen; without
+    one, never.
 
     ``name`` and ``version`` are what ServerMetadata answers (some clients expect ``triton``); ``ready`` says
     whether the worker itself can serve; ``allowed`` are the metadata names that policy may see, ``trust`` says
@@ -63,7 +62,7 @@ def methods(
     """
     governed = Governed(gate, clocks, allowed, trust)
     mark = None if traces is None else traces.marked
-    handler = handler if traces is None else marking(handler, traces)
+    regions = memory or NO_REGIONS
     optional = {
         "system_shared_memory": memory,
         "model_repository": control,
@@ -79,7 +78,7 @@ def methods(
         return any(row.name == model for row in models.index())
 
     inference: dict[str, Unary] = {
-        "ModelInfer": model_infer(governed, handler, memory or NO_REGIONS),
+        "ModelInfer": model_infer(governed, InferenceHandler(begin), regions, mark),
         **server_methods(
             governed,
             models,
@@ -100,17 +99,8 @@ def methods(
         unary={f"{INFERENCE}/{method}": unary for method, unary in inference.items()}
         | {f"{HEALTH}/{method}": unary for method, unary in health.unary().items()},
         stream={f"{HEALTH}/{method}": stream for method, stream in health.stream().items()}
-        | {f"{INFERENCE}/ModelStreamInfer": model_stream_infer(governed, handler, memory or NO_REGIONS)}
+        | {f"{INFERENCE}/ModelStreamInfer": model_stream_infer(governed, begin, regions, mark)}
         | (reflection_methods(governed) if reflection else {}),
-        prompt={f"{INFERENCE}/ModelInfer": prompt_infer(governed, begin, memory or NO_REGIONS, mark)} if begin else {},
+        prompt={f"{INFERENCE}/ModelInfer": prompt_infer(governed, begin, regions, mark)},
         shed={f"{INFERENCE}/ModelInfer": shedding(door)} if door is not None else {},
     )
-
-
-def marking(handler: Handler, traces: TraceSettings) -> Handler:
-    """``handler``, with the calls marked as sampled whose turn it is."""
-
-    def handle(call: Call, encode: Callable[[Reply], bytes]) -> Awaitable[Delivery]:
-        return handler(traces.marked(call), encode)
-
-    return handle

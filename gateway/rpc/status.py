@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from gateway.errors import GatewayError, Internal, Overloaded, PermissionDenied, Throttled
+from gateway.errors import Code, GatewayError, Internal, Overloaded, PermissionDenied, Throttled
 from gateway.transport.seam import Metadata, Refused
 from gateway.types import Delivery
 from gateway.v1.rpc_status import ErrorInfo, RetryInfo, Status
@@ -13,12 +13,27 @@ DOMAIN = "inference-gateway"
 _log = logging.getLogger(__name__)
 
 
-def refusal(error: Exception, *, call_id: str, trace_id: str = "") -> Refused:
-    """What the caller is told of ``error``. Anything that is not ours becomes INTERNAL without its text.
-
-    ``Code`` has the numbers of gRPC, so the table from one to the other is the identity.
-    """
+def refusal(error: BaseException, *, call_id: str, trace_id: str = "") -> Refused:
+    """What the caller is told of ``error``. Anything that is not ours becomes INTERNAL without its text, and so does
+    what cannot be said in UTF-8."""
     known = known_error(error, call_id, trace_id)
+    try:
+        return _refusal(known, trace_id)
+    except Exception:  # noqa: BLE001
+        _log.exception("rpc.refusal_failed", extra={"call_id": call_id})
+        return Refused(Code.INTERNAL, "internal error")
+
+
+def known_error(error: BaseException, call_id: str, trace_id: str) -> GatewayError:
+    """``error`` if it is one of ours; anything else is logged and becomes Internal, without its text."""
+    known = error if isinstance(error, GatewayError) else Internal(call_id)
+    if isinstance(known, Internal):
+        _log.error("call.failed", exc_info=error, extra={"call_id": call_id, "trace_id": trace_id})
+    return known
+
+
+def _refusal(known: GatewayError, trace_id: str) -> Refused:
+    # ``Code`` has the numbers of gRPC, so the table from one to the other is the identity.
     status = Status(code=known.code.value, message=str(known))
     info = ErrorInfo(reason=_reason(known), domain=DOMAIN)
     trailers: list[tuple[str, bytes]] = []
@@ -35,14 +50,6 @@ def refusal(error: Exception, *, call_id: str, trace_id: str = "") -> Refused:
     if isinstance(known, Throttled | Overloaded):
         trailers.append(_retry(status, known.retry_after_ms))
     return Refused(known.code.value, str(known), tuple(trailers), status.SerializeToString())
-
-
-def known_error(error: Exception, call_id: str, trace_id: str) -> GatewayError:
-    """``error`` if it is one of ours; anything else is logged and becomes Internal, without its text."""
-    known = error if isinstance(error, GatewayError) else Internal(call_id)
-    if isinstance(known, Internal):
-        _log.error("call.failed", exc_info=error, extra={"call_id": call_id, "trace_id": trace_id})
-    return known
 
 
 def _reason(error: GatewayError) -> str:

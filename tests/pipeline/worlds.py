@@ -256,7 +256,7 @@ class World:
             recorder=recorder,
             clock_ns=self.clock,
         )
-        self.handler = InferenceHandler(self.pipeline)
+        self.handler = InferenceHandler(self.pipeline.begin)
         self.gate = Gate(admission=self.admission, enforcement=enforcement, obligations=obligations, recorder=recorder)
         self.keys.slow = self.rules.slow = self.model.slow = self.newer.slow = self.slow
         self._spans = itertools.count(1)

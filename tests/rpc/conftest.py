@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +19,9 @@ from gateway.serving.spec import TensorSpec
 from gateway.serving.version_policy import State
 from gateway.transport.seam import Head
 from gateway.types import Decision, Delivery, ModelRef, Reply, ServableId, Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))  # the tests share what lies beside them
+from predictions import begun
 
 SERVABLE = ServableId("credit", "3", "sha256:0")
 SERVICE = "inference.GRPCInferenceService"
@@ -105,7 +110,7 @@ def build(gate, models):
 
     def build(**options):
         defaults = {"version": "9.9", "ready": lambda: True, "clocks": Clocks(us=lambda: 1, ns=lambda: 1)}
-        return methods(handler=echo, gate=gate, models=models, **(defaults | options))
+        return methods(gate=gate, models=models, **(defaults | {"begin": begun(echo)} | options))
 
     return build
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
+from predictions import begun
 
-from gateway.rpc.actions import INFER
 from gateway.rpc.log_settings import LogSettings, LogState, state_of
-from gateway.rpc.service import marking
 from gateway.rpc.trace_settings import TraceSettings, TraceState
 from gateway.shared_file import SharedFile
-from gateway.transport.seam import Refused
-from gateway.types import Call, Context, Credentials, ModelRef, TraceContext
+from gateway.transport.seam import Head, Refused
+from gateway.types import Delivery, TraceContext
 from gateway.v1 import inference as v1
 
+SERVICE = "inference.GRPCInferenceService"
 TRACE = TraceContext(trace_id="1" * 32, span_id="2" * 16)
 
 
@@ -154,16 +155,35 @@ def test_nothing_is_marked_unless_asked(traces):
     assert traces.mark("m", TRACE) is TRACE
 
 
-async def test_a_marked_call_reaches_the_handler_as_sampled(traces):
+class Deaf:
+    """Needs not be told."""
+
+    def answer(self, answer): ...
+    def refuse(self, refused): ...
+    def stopped(self): ...
+
+
+async def test_a_marked_call_begins_as_sampled_in_whatever_way_it_came(build, traces):
     seen = []
 
-    async def handler(call, encode):
+    async def recorded(call, encode):
         seen.append(call.context.trace.flags)
+        return Delivery(b"")
 
     traces.change("", {"trace_level": "TIMESTAMPS", "trace_rate": "2"})
     traces.follow()
-    context = Context(action=INFER, trace=TRACE, credentials=Credentials(), received_us=1, received_ns=1)
-    marked = marking(handler, traces)
+    table = build(begin=begun(recorded), traces=traces)
+    body, infer = v1.ModelInferRequest(model_name="m").SerializeToString(), f"{SERVICE}/ModelInfer"
+
+    async def three():
+        for _ in range(3):
+            yield body
+
     for _ in range(3):
-        await marked(Call(context=context, model=ModelRef("m")), bytes)
-    assert seen == ["01", "00", "01"]
+        await table.unary[infer](Head(method=infer), body)
+    for _ in range(3):
+        table.prompt[infer](Head(method=infer), body, Deaf())
+        await asyncio.sleep(0)
+    path = f"{SERVICE}/ModelStreamInfer"
+    _ = [answer async for answer in table.stream[path](Head(method=path), three())]
+    assert seen == ["01", "00", "01", "00", "01", "00", "01", "00", "01"]

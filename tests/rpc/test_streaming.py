@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
+from predictions import begun
 
 from gateway.errors import InvalidInput, ModelFailed, PermissionDenied
 from gateway.rpc.context import Clocks
 from gateway.rpc.governed import Governed
 from gateway.rpc.regions import NO_REGIONS
+from gateway.rpc.stream_message import StreamMessage
 from gateway.rpc.streaming import model_stream_infer
 from gateway.transport.seam import Head, Refused
 from gateway.types import Delivery, Reply, ServableId
@@ -21,6 +24,8 @@ ERRORS = {
     "invalid": InvalidInput("no such input"),
     "bug": ZeroDivisionError("secret"),
 }
+
+GOVERNED = Governed(None, Clocks(us=lambda: 1, ns=lambda: 1))
 
 
 class Slow:
@@ -56,8 +61,7 @@ class Slow:
 
 
 def opened(handler, messages, metadata=()):
-    governed = Governed(None, Clocks(us=lambda: 1, ns=lambda: 1))
-    return model_stream_infer(governed, handler, NO_REGIONS)(Head(method="s", metadata=metadata), messages)
+    return model_stream_infer(GOVERNED, begun(handler), NO_REGIONS)(Head(method="s", metadata=metadata), messages)
 
 
 async def sent(*models: str):
@@ -167,3 +171,84 @@ async def test_a_stream_that_breaks_while_it_is_read_raises_what_broke_it():
 
     with pytest.raises(ConnectionResetError):
         await collected(opened(Slow(), broken()))
+
+
+class Left:
+    """A prediction that ends when its caller is told, by the test."""
+
+    def __init__(self) -> None:
+        self.begun = []
+        self.cancelled = 0
+
+    def begin(self, call, encode, caller):
+        self.begun.append(caller)
+        return self
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+async def test_a_stream_is_over_only_when_all_that_was_cancelled_has_ended():
+    left = Left()
+    answers = model_stream_infer(GOVERNED, left.begin, NO_REGIONS)(Head(method="s"), sent("m", "m"))
+    waiting = asyncio.create_task(anext(answers))
+    while len(left.begun) < 2:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.sleep(0.01)
+    assert (left.cancelled, waiting.done()) == (2, False)
+    left.begun[1].failed(asyncio.CancelledError())
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    left.begun[0].delivered(Delivery(b""))  # it had its answer already
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert waiting.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("end", "logged"),
+    [
+        (lambda caller: caller.failed(BaseException("a panic")), ["call.failed"]),
+        (lambda caller: caller.delivered(Delivery(b"", "s/1", "d-1", (("k", "\ud800"),))), ["call.failed"]),
+    ],
+)
+async def test_what_is_no_exception_or_no_text_is_an_internal_error_of_its_message(end, logged, caplog):
+    def begin(call, encode, caller):
+        end(caller)
+
+    (answer,) = await collected(model_stream_infer(GOVERNED, begin, NO_REGIONS)(Head(method="s"), sent("m")))
+    assert answer.error_message.startswith("internal error")
+    assert "panic" not in answer.error_message
+    assert [entry.message for entry in caplog.records] == logged
+
+
+async def test_an_error_whose_text_is_no_text_ends_the_stream_with_its_status():
+    def begin(call, encode, caller):
+        caller.failed(PermissionDenied(("\ud800",), "d-2"))
+
+    with pytest.raises(Refused) as refused:
+        await collected(model_stream_infer(GOVERNED, begin, NO_REGIONS)(Head(method="s"), sent("m")))
+    assert refused.value.code == 13
+
+
+async def test_a_prediction_that_cannot_begin_ends_the_stream():
+    def begin(call, encode, caller):
+        raise MemoryError
+
+    with pytest.raises(Refused) as refused:
+        await collected(model_stream_infer(GOVERNED, begin, NO_REGIONS)(Head(method="s"), sent("m")))
+    assert refused.value.code == 13
+
+
+async def test_a_message_that_has_ended_leaves_no_circle():
+    def begin(call, encode, caller):
+        caller.delivered(Delivery(b""))
+        return caller  # it knows its caller, as predictions do
+
+    gc.collect()
+    gc.disable()
+    try:
+        await collected(model_stream_infer(GOVERNED, begin, NO_REGIONS)(Head(method="s"), sent("m", "m")))
+        assert not [found for found in gc.get_objects() if isinstance(found, StreamMessage)]
+    finally:
+        gc.enable()

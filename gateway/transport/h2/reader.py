@@ -126,10 +126,10 @@ class Reader:
         verdict = self._core.recv_headers(frame, call)
         if verdict.kind == h2.H2_HEADERS_OPENED:
             stream_id = verdict.stream_id
-            if not self._fresh:
-                self._call_soon(self._accept)
-            self._fresh.append(stream_id)
             if not isinstance(entry, Turned) and isinstance(call, Call):
+                if not self._fresh:
+                    self._call_soon(self._accept)
+                self._fresh.append(stream_id)
                 call.id = stream_id
                 self._intake.open(call, frame, entry)
             if verdict.eof:
@@ -160,6 +160,8 @@ class Reader:
             if verdict.budgeted:
                 self._core.release_data_frame(stream_id, size)
             self._sender.turn_away(stream_id, call, size)
+            if not verdict.eof:  # it may still be reset, which is not rapid: we looked
+                self._core.accepted(stream_id)
         elif isinstance(call, Call):
             payload = verdict.payload
             if payload is not None:
