@@ -33,14 +33,18 @@ _LAST_WORDS_S = 10.0
 class Outcome:
     """What became of the calls of one run: ``answers_ms`` and ``refusals_ms`` are the median and the 99th percentile.
 
-    ``lost`` calls got no status within ten seconds of the end. ``late`` is the share of calls that the generator itself
-    sent more than 5 ms after they were due, for want of streams or processor time. ``unseen_ms`` bounds what it may
-    have added to a refusal by not looking: the time between its last two looks at the sockets when it saw the refusal.
+    ``answers`` and ``refusals`` are how many there were; ``answered`` and ``refused`` how many a second while calls
+    were sent, for what a queue still holds then is not throughput. ``lost`` calls got no status within ten seconds of
+    the end. ``late`` is the share of calls that the generator itself sent more than 5 ms after they were due, for want
+    of streams or processor time. ``unseen_ms`` bounds what it may have added to a refusal by not looking: the time
+    between its last two looks at the sockets when it saw the refusal.
     """
 
     offered: float
     answered: float
     refused: float
+    answers: int
+    refusals: int
     lost: int
     answers_ms: tuple[float, float]
     refusals_ms: tuple[float, float]
@@ -168,7 +172,7 @@ def run(
     total, sent, turn, behind = int(rate * seconds), 0, 0, 0
     start = time.perf_counter() + 0.2  # for the settings to arrive
     end = start + seconds + _LAST_WORDS_S
-    looked = start
+    looked, counted = start, (0, 0)
     while len(answers) + len(refusals) < total and (now := time.perf_counter()) < end:
         due = min(total, int((now - start) * rate) + 1) if now >= start else 0
         while sent < due:
@@ -190,13 +194,17 @@ def run(
         for key, _ in selector.select(max(wait, min(start + sent / rate - time.perf_counter(), 0.001))):
             key.data.read(time.perf_counter(), answers, refusals)
         before, looked = looked, time.perf_counter()
+        if looked <= start + seconds:
+            counted = len(answers), len(refusals)
         unseen.extend([looked - before] * (len(refusals) - known))
     for line in lines:
         line.socket.close()
     return Outcome(
         offered=rate,
-        answered=len(answers) / seconds,
-        refused=len(refusals) / seconds,
+        answered=counted[0] / seconds,
+        refused=counted[1] / seconds,
+        answers=len(answers),
+        refusals=len(refusals),
         lost=total - len(answers) - len(refusals),
         answers_ms=_percentiles(answers),
         refusals_ms=_percentiles(refusals),

@@ -2,12 +2,12 @@
 
 Requests come by the clock, whatever the answers do (``open_loop.py``). A good server keeps answering at its capacity,
 refuses the rest at once with RESOURCE_EXHAUSTED, stays within its memory, and is itself again when the flood is over.
-The peak is the most that any step answered; goodput at twice the capacity is told as a share of it, round by round, for
-ratios within one round say more than rates on a machine that is not ours alone.
+The peak is what the best step answered, goodput at twice the capacity is told as a share of it. The steps are short and
+every other round goes through them backwards, so that a machine that is not ours alone slows all of them alike.
 
 Two models: one of 0.1 ms, whose queue is the event loop, and one of some 5 ms, which runs in a thread.
 
-    python bench/overload.py --seconds 4 --rounds 3 --json overload.json
+    python bench/overload.py --seconds 1.5 --rounds 12 --json overload.json
 """
 
 from __future__ import annotations
@@ -104,17 +104,19 @@ class Target:
         return max(run.rate for run in runs)
 
 
-def one_round(target: Target, seconds: float, requests: int) -> Round:
-    """Find the capacity, then offer every share of it, the last one followed by ordinary load."""
+def one_round(target: Target, seconds: float, requests: int, *, backwards: bool) -> Round:
+    """Find the capacity, offer every share of it, and then ordinary load right after the worst."""
     capacity = target.capacity(requests)
-    steps = []
-    for factor in FACTORS:
+    steps = {}
+    for factor in reversed(FACTORS) if backwards else FACTORS:
         target.server.settle()
         before = target.server.cpu_s()
         outcome = target.flood(capacity * factor, seconds)
         cpu = (target.server.cpu_s() - before) / seconds
-        steps.append(Step(factor, outcome, cpu, target.server.rss_mb()))
-    return Round(capacity, tuple(steps), target.flood(capacity * AFTER, RECOVERY_S))
+        steps[factor] = Step(factor, outcome, cpu, target.server.rss_mb())
+    if backwards:
+        target.flood(capacity * FACTORS[-1], seconds)
+    return Round(capacity, tuple(steps[factor] for factor in FACTORS), target.flood(capacity * AFTER, RECOVERY_S))
 
 
 def goodput(rounds: list[Round], factor: float) -> float:
@@ -155,7 +157,7 @@ def show(console: Console, name: str, rounds: list[Round]) -> None:
         f"goodput at twice the capacity: {goodput(rounds, 2.0):.2f} of the peak, both medians of {len(rounds)} rounds; "
         f"within one round {' '.join(f'{g:.2f}' for g in good)}"
     )
-    shares = " ".join(f"{one.after.answered / one.after.offered:.1%}" for one in rounds)
+    shares = " ".join(f"{one.after.answers / one.after.offered / RECOVERY_S:.1%}" for one in rounds)
     console.print(f"of half the capacity, in the {RECOVERY_S:.0f} s right after: {shares} answered")
     answer_us, refusal_us = prices(rounds)
     console.print(f"processor time by least squares: {answer_us:.0f} us an answer, {refusal_us:.1f} us a refusal")
@@ -174,8 +176,9 @@ def prices(rounds: list[Round]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of one step")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5, help="length of one step")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--program", help="the gateway command of another environment")
     parser.add_argument("--queue-ms", type=int, default=None, help="limits.queue_ms of the gateway")
     parser.add_argument("--json", type=Path, help="also write every figure here")
     options = parser.parse_args()
@@ -192,12 +195,16 @@ def main() -> None:
             if name != "short runs":
                 models, requests = slow_model(scratch), SLOW_WARM_UP
                 body.write_bytes(framed(slow_question()))
-            server = governed("h2", scratch / "data", models=models, policies=ROOT / "policies", extra=extra)
+            server = governed(
+                "h2", scratch / "data", models=models, policies=ROOT / "policies", extra=extra, program=options.program
+            )
             stack.callback(server.stop)
             core, other = cores()
             server.pin(core, other)
             target = Target(name, server, body, key, other)
-            results[name] = [one_round(target, options.seconds, requests) for _ in range(options.rounds)]
+            results[name] = [
+                one_round(target, options.seconds, requests, backwards=bool(turn % 2)) for turn in range(options.rounds)
+            ]
             show(console, name, results[name])
     if options.json:
         figures = {name: [asdict(one) for one in rounds] for name, rounds in results.items()}

@@ -7,6 +7,7 @@ and logs its decision to a console, neither durably nor with what came out. A pe
 is skipped with the reason.
 
     python bench/peers.py --rounds 3
+    python bench/peers.py --beside .venv-compiled/bin/gateway     # the compiled package, which the image has, in turns
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ MODELS = Path(__file__).with_name("peer_models")
 ONNX = str(MODEL / "1" / "model.onnx")
 START_S = 90.0
 SHAPE = Shape(8, 16)
+OURS, BESIDE = "governed h2", "governed beside"
 
 
 class Skipped(Exception):
@@ -136,7 +138,7 @@ def envoy(home: Path, scratch: Path, port: int) -> tuple[list[str], dict[str, st
     return [sys.executable, *stack], {}
 
 
-OPA_ENVOY = ("opa-envoy-plugin", "github.com/open-policy-agent/opa-envoy-plugin/cmd/opa-envoy-plugin@latest")
+OPA_ENVOY = ("opa-envoy-plugin", "github.com/open-policy-agent/opa-envoy-plugin/cmd/opa-envoy-plugin@v1.12.0-envoy")
 ALL = (
     Peer("mlserver", ("mlserver==1.7.1", "onnxruntime"), mlserver),
     Peer("kserve", ("kserve", "onnxruntime"), kserve),
@@ -184,12 +186,16 @@ def start(peer: Peer, scratch: Path, core: int | None) -> Server:
     raise Skipped(f"does not answer; its log ends: {log.read_text(errors='replace')[-500:]}")
 
 
-def started(scratch: Path, names: Sequence[str], console: Console) -> Iterator[tuple[Server, str]]:
+def started(scratch: Path, names: Sequence[str], console: Console, beside: str | None) -> Iterator[tuple[Server, str]]:
     """Bare, governed and those peers that can be started, each with the key that it wants."""
     yield bare("h2", MODEL), "none"
-    data = scratch / "data"
-    key = create_key(data)
-    yield governed("h2", data, models=MODEL.parent, policies=ROOT / "policies"), key
+    for name, program in (OURS, None), (BESIDE, beside):
+        if program is not None or name == OURS:
+            data = scratch / name.replace(" ", "-")
+            key = create_key(data)
+            server = governed("h2", data, models=MODEL.parent, policies=ROOT / "policies", program=program)
+            server.name = name
+            yield server, key
     for peer in ALL:
         if peer.name in names:
             try:
@@ -203,16 +209,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--only", nargs="*", default=[peer.name for peer in ALL])
+    parser.add_argument("--beside", help="the gateway command of another environment, measured in turns")
     options = parser.parse_args()
     require_h2load()
-    console = Console(width=110)
+    console = Console(width=130)
     console.print(describe(), highlight=False)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=ROOT)))
         question = digits()
         bench = Bench(question, question.write(scratch / "body"), options.seconds)
         servers = []
-        for server, key in started(scratch, options.only, console):
+        for server, key in started(scratch, options.only, console, options.beside):
             stack.callback(server.stop)
             servers.append((server, key))
         samples: dict[str, list[Sample]] = defaultdict(list)
@@ -224,13 +231,16 @@ def main() -> None:
 
 
 def table(samples: dict[str, list[Sample]]) -> Table:
-    """Medians, and what the governed gateway is a multiple of."""
-    printed = Table(f"server, {SHAPE}", "req/s", "p50 us", "p99 us", "CPU us/req", "RSS MB", "governed h2 is")
+    """Medians, and what the governed gateways are multiples of: medians of each round's own."""
+    ours = [name for name in (OURS, BESIDE) if name in samples]
+    printed = Table(f"server, {SHAPE}", "req/s", "p50 us", "p99 us", "CPU us/req", "RSS MB", *(f"{o} is" for o in ours))
     for column in printed.columns[1:]:
         column.justify = "right"
-    ours = [sample.load.rate for sample in samples["governed h2"]]
     for name, rounds in samples.items():
-        multiple = statistics.median(o / r.load.rate for o, r in zip(ours, rounds, strict=True))
+        multiples = [
+            statistics.median(o.load.rate / r.load.rate for o, r in zip(samples[our], rounds, strict=True))
+            for our in ours
+        ]
         printed.add_row(
             name,
             f"{statistics.median(r.load.rate for r in rounds):,.0f}",
@@ -238,7 +248,7 @@ def table(samples: dict[str, list[Sample]]) -> Table:
             f"{statistics.median(r.load.p99_us for r in rounds):,.0f}",
             f"{statistics.median(r.cpu_us for r in rounds):,.1f}",
             f"{rounds[-1].rss_mb:,.0f}",
-            f"{multiple:.2f} x",
+            *(f"{multiple:.2f} x" for multiple in multiples),
         )
     return printed
 
