@@ -10,7 +10,7 @@ from setuptools import setup
 
 PATH = {
     "transport": "deadline framing headers lifetime request",
-    "transport/h2": "call cutter intake reader sender starts",
+    "transport/h2": "call cutter intake reader sender starts turn_length",
     "identity": "api_keys",
     "rpc": "codec context prompt reply_bytes shedding status",
     "pipeline": "admission draft enforcement flood obligations outputs prediction recorder tally",

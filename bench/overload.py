@@ -2,12 +2,14 @@
 
 Requests come by the clock, whatever the answers do (``open_loop.py``). A good server keeps answering at its capacity,
 refuses the rest at once with RESOURCE_EXHAUSTED, stays within its memory, and is itself again when the flood is over.
-The peak is what the best step answered, goodput at twice the capacity is told as a share of it. The steps are short and
-every other round goes through them backwards, so that a machine that is not ours alone slows all of them alike.
+The peak is what the best step answered. What a refusal costs those who are answered is measured once more, where runs
+are short, in turns of two floods (``in_turns.py``): a machine that is not ours alone changes its speed more from step
+to step than overload does. Where a refusal takes the share p of what an answer takes, and x times as many calls come as
+can be answered, (1 - px) / (1 - p) of these are.
 
 Two models: one of 0.1 ms, whose queue is the event loop, and one of some 5 ms, which runs in a thread.
 
-    python bench/overload.py --seconds 1.5 --rounds 12 --json overload.json
+    python bench/overload.py --seconds 3 --rounds 4 --json overload.json
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from in_turns import BLOCK_S, Block
 from load import METHOD, Shape, framed, require_h2load, send
 from machine import cores, describe
 from open_loop import Outcome
@@ -40,15 +43,17 @@ FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
 WARM_UP, SLOW_WARM_UP = 5000, 400
 AFTER = 0.5  # of the capacity is what comes when the flood is over
 RECOVERY_S = 5.0
+FULL, FLOOD = 1.25, 2.5  # of the peak: what is offered in turns, both more than can be answered
+TURNS_S = 12.0
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rate for some seconds, and what the gateway used for it."""
+    """One rate for some seconds, and the processor time that the gateway used for it."""
 
     factor: float
     outcome: Outcome
-    cpu: float
+    cpu_s: float
     rss_mb: float
 
 
@@ -60,19 +65,9 @@ class Round:
     steps: tuple[Step, ...]
     after: Outcome
 
-    @property
-    def peak(self) -> float:
-        """The most that was answered in a second."""
-        return max(step.outcome.answered for step in self.steps)
-
     def answered(self, factor: float) -> float:
         """Calls a second that were answered at ``factor`` times the capacity."""
         return next(s.outcome.answered for s in self.steps if s.factor == factor)
-
-    def goodput(self, factor: float) -> float:
-        """What was answered at ``factor`` times the capacity, of the peak of this round: the highest of some noisy
-        values, so too high on a noisy machine, and this too low."""
-        return self.answered(factor) / self.peak
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +82,21 @@ class Target:
 
     def flood(self, rate: float, seconds: float) -> Outcome:
         """Send ``rate`` calls a second. Raises: subprocess.CalledProcessError."""
-        command = [sys.executable, str(Path(__file__).with_name("open_loop.py")), str(self.server.port), str(self.body)]
-        command += ["--rate", str(rate), "--seconds", str(seconds), "--connections", str(CONNECTIONS)]
+        said = self._run("open_loop.py", seconds, "--rate", str(rate))
+        return msgspec.json.decode(said, type=Outcome)
+
+    def in_turns(self, low: float, high: float, seconds: float) -> list[Block]:
+        """Send both rates in turns. Raises: subprocess.CalledProcessError."""
+        said = self._run("in_turns.py", seconds, "--rates", str(low), str(high))
+        return msgspec.json.decode(said, type=list[Block])
+
+    def _run(self, program: str, seconds: float, *options: str) -> str:
+        command = [sys.executable, str(Path(__file__).with_name(program)), str(self.server.port), str(self.body)]
+        command += ["--seconds", str(seconds), "--connections", str(CONNECTIONS), *options]
         command += ["--header", f"x-api-key: {self.key}", "--path", f"/{METHOD}"]
         if self.core is not None:
             command = ["taskset", "--cpu-list", str(self.core), *command]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60)
-        return msgspec.json.decode(done.stdout, type=Outcome)
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
 
     def capacity(self, requests: int) -> float:
         """What a closed loop gets out of it."""
@@ -104,25 +107,56 @@ class Target:
         return max(run.rate for run in runs)
 
 
-def one_round(target: Target, seconds: float, requests: int, *, backwards: bool) -> Round:
-    """Find the capacity, offer every share of it, and then ordinary load right after the worst."""
+def one_round(target: Target, seconds: float, requests: int) -> Round:
+    """Find the capacity, then offer every share of it, the last one followed by ordinary load."""
     capacity = target.capacity(requests)
-    steps = {}
-    for factor in reversed(FACTORS) if backwards else FACTORS:
+    steps = []
+    for factor in FACTORS:
         target.server.settle()
         before = target.server.cpu_s()
         outcome = target.flood(capacity * factor, seconds)
-        cpu = (target.server.cpu_s() - before) / seconds
-        steps[factor] = Step(factor, outcome, cpu, target.server.rss_mb())
-    if backwards:
-        target.flood(capacity * FACTORS[-1], seconds)
-    return Round(capacity, tuple(steps[factor] for factor in FACTORS), target.flood(capacity * AFTER, RECOVERY_S))
+        steps.append(Step(factor, outcome, target.server.cpu_s() - before, target.server.rss_mb()))
+    return Round(capacity, tuple(steps), target.flood(capacity * AFTER, RECOVERY_S))
 
 
-def goodput(rounds: list[Round], factor: float) -> float:
-    """As ``Round.goodput``, of the median of each step over all rounds."""
-    typical = {each: statistics.median(one.answered(each) for one in rounds) for each in FACTORS}
-    return typical[factor] / max(typical.values())
+def typical(rounds: list[Round]) -> dict[float, float]:
+    """What was answered at each share of the capacity: the median over all rounds."""
+    return {each: statistics.median(one.answered(each) for one in rounds) for each in FACTORS}
+
+
+def prices_in_turns(blocks: list[Block]) -> list[float]:
+    """How many answers fewer there were for each refusal more, of each block of the flood beside its neighbours."""
+    return [
+        (statistics.mean((before.answered, after.answered)) - flood.answered)
+        / (flood.refused - statistics.mean((before.refused, after.refused)))
+        for before, flood, after in zip(blocks, blocks[1:], blocks[2:], strict=False)
+        if before.low and not flood.low and after.low
+    ]
+
+
+def goodput(price: float) -> float:
+    """What is answered at twice the capacity, of the capacity, when a refusal costs ``price`` answers."""
+    return (1 - 2 * price) / (1 - price)
+
+
+def show_turns(console: Console, target: Target, peak: float, rounds: int) -> list[Block]:
+    """Measure what a refusal costs those who are answered, and print what follows for twice the capacity."""
+    target.server.settle()
+    blocks = [block for _ in range(rounds) for block in target.in_turns(FULL * peak, FLOOD * peak, TURNS_S)]
+    for factor, low in ((FULL, True), (FLOOD, False)):
+        some = [block for block in blocks if block.low is low]
+        console.print(
+            f"in turns of {BLOCK_S} s, {factor * peak:,.0f}/s offered: answered "
+            f"{statistics.median(b.answered for b in some):,.0f}/s, refused "
+            f"{statistics.median(b.refused for b in some):,.0f}/s"
+        )
+    prices = sorted(prices_in_turns(blocks))
+    price, least, most = statistics.median(prices), prices[len(prices) // 4], prices[len(prices) * 3 // 4]
+    console.print(
+        f"a refusal costs {price:.3f} of an answer (median of {len(prices)} blocks, half of them between {least:.3f} "
+        f"and {most:.3f}): [bold]at twice the capacity {goodput(price):.2f} of it is answered[/bold]"
+    )
+    return blocks
 
 
 def show(console: Console, name: str, rounds: list[Round]) -> None:
@@ -130,10 +164,10 @@ def show(console: Console, name: str, rounds: list[Round]) -> None:
     table = Table("offered/s", "of capacity", "answered/s", "of peak", "refused/s", "lost", "answers p50, p99 ms")
     table.add_column("refusals p50, p99 ms")
     table.add_column("unseen")
-    table.add_column("CPU")
     table.add_column("RSS MB")
     for column in table.columns:
         column.justify = "right"
+    answered = typical(rounds)
     for place, factor in enumerate(FACTORS):
         steps = [one.steps[place] for one in rounds]
         seen = [step.outcome for step in steps]
@@ -141,22 +175,16 @@ def show(console: Console, name: str, rounds: list[Round]) -> None:
             f"{statistics.median(o.offered for o in seen):,.0f}",
             f"{factor:.1f}",
             f"{statistics.median(o.answered for o in seen):,.0f}",
-            f"{goodput(rounds, factor):.2f}",
+            f"{answered[factor] / max(answered.values()):.2f}",
             f"{statistics.median(o.refused for o in seen):,.0f}",
             f"{sum(o.lost for o in seen)}",
             f"{statistics.median(o.answers_ms[0] for o in seen):,.1f}, {max(o.answers_ms[1] for o in seen):,.0f}",
             f"{statistics.median(o.refusals_ms[0] for o in seen):,.1f}, {max(o.refusals_ms[1] for o in seen):,.0f}",
             f"{statistics.median(o.unseen_ms[0] for o in seen):,.1f}",
-            f"{statistics.median(step.cpu for step in steps):.2f}",
             f"{max(step.rss_mb for step in steps):,.0f}",
         )
     console.print(f"\n[bold]{name}[/bold], capacity {statistics.median(one.capacity for one in rounds):,.0f}/s")
     console.print(table)
-    good = [one.goodput(2.0) for one in rounds]
-    console.print(
-        f"goodput at twice the capacity: {goodput(rounds, 2.0):.2f} of the peak, both medians of {len(rounds)} rounds; "
-        f"within one round {' '.join(f'{g:.2f}' for g in good)}"
-    )
     shares = " ".join(f"{one.after.answers / one.after.offered / RECOVERY_S:.1%}" for one in rounds)
     console.print(f"of half the capacity, in the {RECOVERY_S:.0f} s right after: {shares} answered")
     answer_us, refusal_us = prices(rounds)
@@ -169,15 +197,15 @@ def prices(rounds: list[Round]) -> tuple[float, float]:
     On a machine that others use too, this says more than rates: what they take is in neither.
     """
     steps = [step for one in rounds for step in one.steps]
-    ended = np.array([(step.outcome.answered, step.outcome.refused) for step in steps])
-    costs, *_ = np.linalg.lstsq(ended, np.array([step.cpu for step in steps]), rcond=None)
+    ended = np.array([(step.outcome.answers, step.outcome.refusals) for step in steps])
+    costs, *_ = np.linalg.lstsq(ended, np.array([step.cpu_s for step in steps]), rcond=None)
     return float(costs[0]) * 1e6, float(costs[1]) * 1e6
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=1.5, help="length of one step")
-    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one step")
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--program", help="the gateway command of another environment")
     parser.add_argument("--queue-ms", type=int, default=None, help="limits.queue_ms of the gateway")
     parser.add_argument("--json", type=Path, help="also write every figure here")
@@ -202,13 +230,14 @@ def main() -> None:
             core, other = cores()
             server.pin(core, other)
             target = Target(name, server, body, key, other)
-            results[name] = [
-                one_round(target, options.seconds, requests, backwards=bool(turn % 2)) for turn in range(options.rounds)
-            ]
-            show(console, name, results[name])
+            rounds = [one_round(target, options.seconds, requests) for _ in range(options.rounds)]
+            show(console, name, rounds)
+            results[name] = [asdict(one) for one in rounds]
+            if name == "short runs":
+                blocks = show_turns(console, target, max(typical(rounds).values()), options.rounds)
+                results["in turns"] = [asdict(block) for block in blocks]
     if options.json:
-        figures = {name: [asdict(one) for one in rounds] for name, rounds in results.items()}
-        options.json.write_text(json.dumps(figures, indent=1))
+        options.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

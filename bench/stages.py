@@ -47,7 +47,7 @@ from gateway.policy.schema import Gateway
 from gateway.rpc import codec
 from gateway.rpc.actions import INFER
 from gateway.rpc.context import Clocks, context
-from gateway.transport.h2.starts import MOST
+from gateway.transport.h2.turn_length import FIRST
 from gateway.transport.seam import Answer, Head, Refused
 from gateway.types import ModelRef, Reply
 
@@ -154,7 +154,7 @@ class Stages:
         """So many requests through the whole handler, begun in turns of the loop as the transport does it."""
         told = Told(calls)
         for call in range(calls):
-            if call % MOST == 0:
+            if call % FIRST == 0:
                 await asyncio.sleep(0)
             self._begin(self._head, self._body, told)
         await told.all

@@ -53,15 +53,16 @@ class Intake:
         method = self._methods.get(frame.path or "")
         if method is None or method.shed is None:
             return _USUAL
-        starts = self._starts
+        starts, turned = self._starts, self._turned
         refused = method.shed(self._peer, starts.calls, None)
+        if turned is not None and turned.refused is refused:  # in a flood nearly all
+            return turned
         if refused is _USUAL and starts.late:  # only now: in a flood most are refused, whatever they would wait
             left_ns = request.patience_ns(frame.headers.get("grpc-timeout"))
             if left_ns is not None:
                 refused = method.shed(self._peer, starts.calls, left_ns)
         if isinstance(refused, Entry):
             return refused
-        turned = self._turned
         if turned is None or turned.refused is not refused:
             turned = self._turned = self._sender.prepared(refused)
         return turned

@@ -141,7 +141,7 @@ class Reader:
 
     def _end(self, stream_id: int, call: Call | Turned) -> None:
         if isinstance(call, Turned):
-            self._sender.turn_away(stream_id, call, 0)
+            self._sender.turn_away(stream_id, call)
         else:
             self._intake.end(call)
 
@@ -155,13 +155,9 @@ class Reader:
         verdict = self._core.recv_data(frame)
         call = verdict.handle
         if isinstance(call, Turned):
-            stream_id, payload = frame.stream_id, verdict.payload
-            size = len(payload) if payload is not None else 0
-            if verdict.budgeted:
-                self._core.release_data_frame(stream_id, size)
-            self._sender.turn_away(stream_id, call, size)
-            if not verdict.eof:  # it may still be reset, which is not rapid: we looked
-                self._core.accepted(stream_id)
+            if not verdict.eof:
+                self._spare(frame.stream_id, verdict)
+            self._sender.turn_away(frame.stream_id, call)
         elif isinstance(call, Call):
             payload = verdict.payload
             if payload is not None:
@@ -172,6 +168,15 @@ class Reader:
                 self._intake.end(call)
         if verdict.flags:
             self._sender.after(verdict.flags)
+
+    def _spare(self, stream_id: int, verdict: h2.H2RecvDataVerdict) -> None:
+        """Take a part of a body that nobody wants; what is whole the core takes back with its stream."""
+        self._core.accepted(stream_id)  # it may still be reset, which is not rapid: we looked
+        payload = verdict.payload
+        if payload is not None:
+            if verdict.budgeted:
+                self._core.release_data_frame(stream_id, len(payload))
+            self._sender.after(self._core.release_capacity(stream_id, len(payload)))
 
     def _ping(self, frame: h2.H2FramePing) -> None:
         self._sender.after(self._core.recv_ping(frame))

@@ -110,11 +110,9 @@ class Sender:
         """``refused`` in the form in which it is sent."""
         return Turned(refused, HeaderMap([_CONTENT_TYPE, *headers.status(refused)]))
 
-    def turn_away(self, stream_id: int, turned: Turned, size: int) -> None:
-        """Refuse a call for which nothing was done and of whose body ``size`` bytes came, at the least cost."""
-        core = self._core
-        flags = core.release_capacity(stream_id, size) if size else 0
-        flags |= core.send_response_head(stream_id, 200, turned.fields, True).flags
+    def turn_away(self, stream_id: int, turned: Turned) -> None:
+        """Refuse a call for which nothing was done, at the least cost."""
+        flags = self._core.send_response_head(stream_id, 200, turned.fields, True).flags
         if flags & _HANDLED:
             self.after(flags)
         self.spoke = self._urgent = True

@@ -28,7 +28,7 @@ class Shared:
         self.compress_min_bytes = compress_min_bytes
         self.clock_ns = clock_ns
         self.budget = Budget(limits.max_buffered_bytes)
-        self.starts = Starts()
+        self.starts = Starts(clock_ns)
         self.timed: dict[Call, Callable[[Call], None]] = {}
 
     def expire(self, now_ns: int) -> None:

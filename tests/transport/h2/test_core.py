@@ -14,6 +14,8 @@ from gateway.transport.seam import Limits
 
 GRPC = h2.HeaderMap([("content-type", b"application/grpc"), ("X-Upper", b"v")])
 
+REQUEST = ((b":method", b"POST"), (b":scheme", b"http"), (b":path", b"/s/M"), (b":authority", b"a"))
+
 
 class Handle:
     """Stands for a call: the core gives back the very object it was given."""
@@ -230,3 +232,22 @@ def test_no_date_is_sent() -> None:
     (frame,) = pair.client.receive(take(pair.server))
     assert isinstance(frame, h2.H2FrameHeaders)
     assert frame.headers.items() == [("grpc-status", b"0")]
+
+
+def test_a_stream_that_ends_gives_its_windows_back_and_needs_no_acceptance() -> None:
+    """What calls that are turned away rest on: the core is told nothing but the answer's head."""
+    pair, handle, room = Pair(), Handle(), 0
+    fields = b"".join(b"\x10" + bytes((len(n),)) + n + bytes((len(v),)) + v for n, v in REQUEST)
+    for stream in range(1, 4001, 2):
+        head = len(fields).to_bytes(3) + b"\x01\x04" + stream.to_bytes(4) + fields
+        body = (16_000).to_bytes(3) + b"\x00\x01" + stream.to_bytes(4) + bytes(16_000)
+        opening, data = pair.server.receive(head + body)
+        assert isinstance(opening, h2.H2FrameHeaders)
+        assert isinstance(data, h2.H2FrameData)
+        pair.server.recv_headers(opening, handle)
+        assert pair.server.recv_data(data).eof
+        pair.server.send_response_head(stream, 200, h2.HeaderMap([("grpc-status", b"8")]), True)
+        take(pair.server)
+        room = room or pair.server.conn_recv_available
+    assert pair.server.num_streams == 0
+    assert pair.server.conn_recv_available == room > 0

@@ -8,10 +8,12 @@ from echo_service import EchoService
 from peer import Peer
 
 from gateway.transport.h2.shared import Shared
-from gateway.transport.h2.starts import MOST
+from gateway.transport.h2.starts import Starts
+from gateway.transport.h2.turn_length import TurnLength
 from gateway.transport.seam import Limits
 
 SECOND_NS = 1_000_000_000
+MOST = 32  # handlers that start in a turn
 
 
 def ids(count: int) -> range:
@@ -26,6 +28,7 @@ class World:
         self.service = EchoService()
         self.service.release.set()
         self.shared = Shared(self.service.methods(), Limits(), compress_min_bytes=0, clock_ns=lambda: 1)
+        self.shared.starts = Starts(lambda: 1, TurnLength(least=MOST, most=MOST))
         self.peer, self.other = Peer(self.shared), Peer(self.shared)
 
     async def end(self) -> None:

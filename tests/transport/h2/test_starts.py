@@ -6,13 +6,16 @@ import asyncio
 
 from gateway.transport.h2.call import Call
 from gateway.transport.h2.starts import Starts
+from gateway.transport.h2.turn_length import FIRST, MOST, TURN_NS, TurnLength
 
 
 class Intake:
     """Starts calls, and remembers them by the turn of the loop in which they started."""
 
-    def __init__(self, most: int) -> None:
-        self.starts = Starts(most)
+    def __init__(self, least: int, most: int = 0) -> None:
+        self.now_ns = 0
+        self.length = TurnLength(least=least, most=most or least)
+        self.starts = Starts(lambda: self.now_ns, self.length)
         self.turns: list[list[int]] = [[]]
 
     def call(self, number: int, *, first: bool = False) -> Call:
@@ -97,3 +100,22 @@ async def test_a_start_that_raises_keeps_nobody_else_from_starting() -> None:
     await intake.live(4)
     assert [number for turn in intake.turns for number in turn] == [0, 1, 2]
     assert [type(context["exception"]) for context in said] == [ZeroDivisionError]
+
+
+async def test_turns_that_leave_calls_waiting_tell_how_long_a_turn_may_be() -> None:
+    intake = Intake(FIRST, MOST)
+    for number in range(10 * FIRST):
+        intake.call(number)
+    while len(intake.starts):
+        await asyncio.sleep(0)
+        intake.now_ns += TURN_NS // 4
+    assert intake.length.now > FIRST
+
+
+async def test_an_idle_loop_tells_nothing_of_turns() -> None:
+    intake = Intake(1, MOST)
+    for number in range(100):
+        intake.call(number)
+        await asyncio.sleep(0)
+        intake.now_ns += 100 * TURN_NS
+    assert intake.length.now == FIRST
