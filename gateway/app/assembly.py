@@ -93,7 +93,7 @@ def table(have: Parts, recorder: Recorder, ready: Callable[[], bool]) -> Methods
     )
     return methods(
         begin=pipeline.begin,
-        door=Door(have.admission.full, recorder.shed, have.admission.retry_after_ms),
+        door=Door(have.admission.full, recorder.shed, recorder.shed_more, have.admission.retry_after_ms),
         gate=Gate(admission=have.admission, enforcement=enforcement, obligations=obligations, recorder=recorder),
         models=manager,
         clocks=Clocks(us=clock_us, ns=clock_ns),

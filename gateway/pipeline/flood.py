@@ -37,21 +37,22 @@ class Flood:
         if self._left:
             self._left -= 1
             return False
-        self._count(reason, peer)
+        self.count(reason, peer)
         return True
 
     def overflows(self, reason: str, peer: str) -> bool:
         """Count a call that is to end with ``reason``, if this second's records are used up; False counts nothing."""
         if self._left or self._clock_ns() // _SECOND_NS != self._second:
             return False
-        self._count(reason, peer)
+        self.count(reason, peer)
         return True
 
-    def _count(self, reason: str, peer: str) -> None:
+    def count(self, reason: str, peer: str, calls: int = 1) -> None:
+        """Count ``calls`` that end with ``reason``."""
         counted, key = self._counted, (reason, network(peer))
         if key not in counted and len(counted) >= NETWORKS:
             key = (reason, OTHERS)
-        counted[key] = counted.get(key, 0) + 1
+        counted[key] = counted.get(key, 0) + calls
 
     def drain(self) -> Sequence[Mapping[str, str | int]]:
         """The fields of one ``shed`` leaf for each reason and network counted since the last time."""

@@ -71,6 +71,11 @@ class Recorder:
         self._tally.shed += 1
         return True
 
+    def shed_more(self, peer: str, count: int) -> None:
+        """Count ``count`` more calls from ``peer`` that are turned away as one was this moment."""
+        self._flood.count(Overloaded.reason, peer, count)
+        self._tally.shed += count
+
     def forget(self, draft: Draft) -> None:
         """Let ``draft`` go without a record: for answers that are not recorded, such as those to health probes."""
         self._tally.forget()

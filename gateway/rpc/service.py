@@ -19,7 +19,7 @@ from gateway.rpc.repository import NO_CONTROL, Control, repository_methods
 from gateway.rpc.server import server_methods
 from gateway.rpc.shared_memory import NO_REGISTRY, shared_memory_methods
 from gateway.rpc.shared_regions import SharedRegions
-from gateway.rpc.shedding import Door, shedding
+from gateway.rpc.shedding import Door, Shedding
 from gateway.rpc.statistics import Counted, statistics_methods
 from gateway.rpc.streaming import model_stream_infer
 from gateway.rpc.trace_settings import TraceSettings, trace_methods
@@ -102,5 +102,5 @@ def methods(
         | {f"{INFERENCE}/ModelStreamInfer": model_stream_infer(governed, begin, regions, mark)}
         | (reflection_methods(governed) if reflection else {}),
         prompt={f"{INFERENCE}/ModelInfer": prompt_infer(governed, begin, regions, mark)},
-        shed={f"{INFERENCE}/ModelInfer": shedding(door)} if door is not None else {},
+        shed={f"{INFERENCE}/ModelInfer": Shedding(door)} if door is not None else {},
     )

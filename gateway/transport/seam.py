@@ -94,11 +94,19 @@ class Entry(enum.Enum):
     EXCESS = enum.auto()
 
 
-Shed: TypeAlias = Callable[[str, int, int | None], Refused | Entry]
-"""Asked when the head of a unary call has come and nothing was done for it yet: with its peer, with how many unary
-handlers run or are about to, and with None. About whom it lets in as usual while others wait it is asked again, with
-the nanoseconds that the caller will wait, if he says so. It says how the call is refused at once, or how it is let in.
-The same refusal is the same object, so that it can be kept in the form in which it is sent."""
+class Shed(Protocol):
+    """Says which unary calls are turned away before anything was done for them."""
+
+    def __call__(self, peer: str, running: int, left_ns: int | None) -> Refused | Entry:
+        """Asked when the head of a call has come: with its peer, with how many unary handlers run or are about to, and
+        with None. About whom it lets in as usual while others wait it is asked again, with the nanoseconds that the
+        caller will wait, if he says so. It says how the call is refused at once, or how it is let in. The same refusal
+        is the same object, so that it can be kept in the form in which it is sent."""
+        ...
+
+    def again(self, peer: str, count: int) -> None:
+        """Whoever came from ``peer`` was refused, and ``count`` more that came with him are refused with him."""
+        ...
 
 
 class Methods(msgspec.Struct, frozen=True, kw_only=True):

@@ -93,7 +93,7 @@ class EchoService:
             unary={f"test.Test/{name}": handler for name, handler in unary.items()},
             stream={f"test.Test/{name}": handler for name, handler in stream.items()},
             prompt=prompts if prompt else {},
-            shed={"test.Test/Wait": self.shed},
+            shed={"test.Test/Wait": Busy(self)},
         )
 
     def shed(self, peer: str, running: int, left_ns: int | None) -> Refused | Entry:
@@ -106,6 +106,10 @@ class EchoService:
             self.heard -= 1
             return Entry.EXCESS
         return BUSY
+
+    def again(self, peer: str, count: int) -> None:
+        """As if each of ``count`` had been asked about."""
+        self.asked += [(peer, self.most or 0)] * count
 
     async def echo(self, head: Head, body: bytes) -> Answer:
         self.heads.append(head)
@@ -204,3 +208,16 @@ class EchoService:
         """Refuse before the first message."""
         raise DENIED
         yield b""
+
+
+class Busy:
+    """The ``Shed`` of a service."""
+
+    def __init__(self, service: EchoService) -> None:
+        self._service = service
+
+    def __call__(self, peer: str, running: int, left_ns: int | None) -> Refused | Entry:
+        return self._service.shed(peer, running, left_ns)
+
+    def again(self, peer: str, count: int) -> None:
+        self._service.again(peer, count)

@@ -12,14 +12,14 @@ from gateway.errors import Overloaded
 from gateway.ledger import events
 from gateway.pipeline.admission import Admission
 from gateway.pipeline.flood import SINGLE_PER_S
-from gateway.rpc.shedding import Door, shedding
+from gateway.rpc.shedding import Door, Shedding
 from gateway.transport.seam import Entry, Refused, Shed
 from gateway.types import Call
 
 
 def door(world: World, most: int = 2) -> tuple[Shed, Admission]:
     admission = Admission(max_inflight=most, max_bytes=1000, clock_ns=world.clock)
-    return shedding(Door(admission.full, world.recorder.shed, retry_after_ms=50)), admission
+    return Shedding(Door(admission.full, world.recorder.shed, world.recorder.shed_more, retry_after_ms=50)), admission
 
 
 def excess(world: World) -> Call:
@@ -49,6 +49,24 @@ async def test_who_would_wait_longer_than_he_can_is_one_too_many() -> None:
     assert shed("10.0.0.1", 300, None) is Entry.USUAL
     assert shed("10.0.0.1", 300, 400_000_000) is Entry.USUAL
     assert shed("10.0.0.1", 300, 200_000_000) is Entry.EXCESS
+
+
+async def test_those_who_came_with_one_that_was_turned_away_are_counted_with_him() -> None:
+    world = World()
+    world.clock.step_ns = 0
+    shed, _ = door(world)
+    for _ in range(SINGLE_PER_S):
+        assert shed("10.0.0.1", 2, None) is Entry.EXCESS
+        with pytest.raises(Overloaded):
+            await world.handler(excess(world), encode)
+    assert isinstance(shed("10.0.0.1", 2, None), Refused)
+    shed.again("10.0.0.1", 6)
+    shed.again("192.0.2.1", 3)
+    assert world.tally.shed == 10
+    world.recorder.settle(t_us=5)
+    await asyncio.sleep(0.01)
+    counted = [leaf.fields for leaf in map(events.decode, world.ledger.leaves) if leaf.kind == "shed"]
+    assert {str(fields["network"]): fields["count"] for fields in counted} == {"10.0.0.0/24": 7, "192.0.2.0/24": 3}
 
 
 async def test_the_first_of_a_second_are_let_in_to_be_refused_with_a_record_and_the_rest_is_counted() -> None:

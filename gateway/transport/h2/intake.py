@@ -13,7 +13,7 @@ from gateway.transport import compression, request
 from gateway.transport.framing import Assembler, whole_message
 from gateway.transport.h2.call import Call, stopped
 from gateway.transport.h2.core import H2FrameHeaders, H2Reason
-from gateway.transport.h2.method import Turned
+from gateway.transport.h2.method import Method, Turned
 from gateway.transport.h2.sender import Sender
 from gateway.transport.h2.shared import Shared
 from gateway.transport.h2.tasks import Inbox, run_stream, run_unary
@@ -44,6 +44,8 @@ class Intake:
         self._peer = peer
         self._certificate = certificate
         self._turned: Turned | None = None
+        self._full: Method | None = None  # of which nobody else is let in until what has come is read
+        self._again = 0
         self.calls: set[Call] = set()
         # All have one name: to make one for each takes half a microsecond, and nobody reads it.
         self._create_task = functools.partial(asyncio.Task, loop=asyncio.get_running_loop(), name="call")
@@ -54,8 +56,12 @@ class Intake:
         if method is None or method.shed is None:
             return _USUAL
         starts, turned = self._starts, self._turned
+        if method is self._full and turned is not None:
+            self._again += 1
+            return turned
         refused = method.shed(self._peer, starts.calls, None)
-        if turned is not None and turned.refused is refused:  # in a flood nearly all
+        if turned is not None and turned.refused is refused:
+            self._full = method
             return turned
         if refused is _USUAL and starts.late:  # only now: in a flood most are refused, whatever they would wait
             left_ns = request.patience_ns(frame.headers.get("grpc-timeout"))
@@ -66,6 +72,14 @@ class Intake:
         if turned is None or turned.refused is not refused:
             turned = self._turned = self._sender.prepared(refused)
         return turned
+
+    def settle(self) -> None:
+        """What came at once was read. In a flood most of it was turned away with the first for whom there was no room:
+        nothing ends while it is read."""
+        full, again = self._full, self._again
+        self._full, self._again = None, 0
+        if again and full is not None and full.shed is not None:
+            full.shed.again(self._peer, again)
 
     def open(self, call: Call, frame: H2FrameHeaders, entry: Entry) -> None:
         """The head has come. A unary call now waits for its message; a stream's handler starts at once."""

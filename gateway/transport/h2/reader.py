@@ -71,6 +71,7 @@ class Reader:
             reason = error.args[0] if error.args and isinstance(error.args[0], int) else _PROTOCOL_ERROR
             self._core.send_goaway(reason)
             self._sender.close()
+        self._intake.settle()
         self._sender.settle()
 
     def _take(self, data: bytes) -> None:

@@ -94,3 +94,18 @@ async def test_a_call_whose_deadline_passes_while_it_waits_is_told_so_and_not_se
     assert world.other.statuses() == {1: ["4"], 3: ["4"]}
     assert len(world.service.heads) == MOST
     assert (len(world.shared.timed), len(world.shared.starts)) == (0, 0)
+
+
+async def test_those_who_come_with_one_that_is_turned_away_are_counted_and_not_asked_about() -> None:
+    world = World()
+    world.service.most = 0
+    world.peer.send(1)  # the first of a connection: its refusal is made
+    del world.service.asked[:], world.service.patience[:]
+    world.peer.send(3, 5, 7)
+    assert len(world.service.asked) == 3
+    assert len(world.service.patience) == 1
+    world.service.most = None  # there is room again: whoever comes next is asked about
+    world.peer.send(9)
+    await world.end()
+    assert len(world.service.patience) == 2
+    assert world.peer.statuses() == {1: ["8"], 3: ["8"], 5: ["8"], 7: ["8"], 9: ["0"]}
