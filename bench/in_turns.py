@@ -1,5 +1,5 @@
-"""Two rates in turns over the same connections, in blocks of a third of a second: what the higher one costs those who
-are answered, on a machine whose speed changes from second to second.
+"""Two rates in turns over the same connections, in short blocks: what the higher one costs those who are answered, on
+a machine whose speed changes from second to second.
 
     python bench/in_turns.py PORT BODY --rates 9900 18000 --seconds 30 --header 'x-api-key: ...'
 """
@@ -17,10 +17,6 @@ from pathlib import Path
 
 from open_loop import Line, fields
 
-BLOCK_S = 0.3
-SETTLE_S = 0.08
-"""What is not counted after each change of the rate: the queue of the last one is still served."""
-
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -32,21 +28,23 @@ class Block:
 
 
 class Schedule:
-    """How many calls are due when: ``rates[0]`` a second for a block, ``rates[1]`` for the next, and so on."""
+    """How many calls are due when: ``rates[0]`` a second for ``block_s``, ``rates[1]`` for the next, and so on."""
 
-    def __init__(self, rates: tuple[float, float]) -> None:
+    def __init__(self, rates: tuple[float, float], block_s: float) -> None:
         self._rates = rates
+        self._block_s = block_s
 
     def due(self, seconds: float) -> int:
         """Calls that are due ``seconds`` after the start."""
-        low, high = self._rates
-        pairs, rest = divmod(seconds, 2 * BLOCK_S)
-        return int(pairs * BLOCK_S * (low + high) + min(rest, BLOCK_S) * low + max(rest - BLOCK_S, 0.0) * high)
+        (low, high), block_s = self._rates, self._block_s
+        pairs, rest = divmod(seconds, 2 * block_s)
+        return int(pairs * block_s * (low + high) + min(rest, block_s) * low + max(rest - block_s, 0.0) * high)
 
 
-def run(lines: list[Line], rates: tuple[float, float], seconds: float) -> list[Block]:
-    """Send in turns for ``seconds``. Raises: open_loop.Broken."""
-    schedule, selector = Schedule(rates), selectors.DefaultSelector()
+def run(lines: list[Line], rates: tuple[float, float], seconds: float, block_s: float, settle_s: float) -> list[Block]:
+    """Send in turns for ``seconds``; what comes within ``settle_s`` of a change of the rate does not count, for the
+    queue of the last one is still served. Raises: open_loop.Broken."""
+    schedule, selector = Schedule(rates, block_s), selectors.DefaultSelector()
     for line in lines:
         selector.register(line.socket, selectors.EVENT_READ, line)
         line.flush()
@@ -61,13 +59,13 @@ def run(lines: list[Line], rates: tuple[float, float], seconds: float) -> list[B
                 break
             free.call(start + spent)
             sent += 1
-        now, place = divmod(spent, BLOCK_S)
+        now, place = divmod(spent, block_s)
         have = len(answers), len(refusals)
         if number >= 0 and now != number:
             counted = [(after - before) / (spent - since) for after, before in zip(have, had, strict=True)]
             blocks.append(Block(number % 2 == 0, *counted))
             number = -1
-        if number < 0 and place >= SETTLE_S and spent > 0:
+        if number < 0 and place >= settle_s and spent > 0:
             number, since, had = int(now), spent, have
         for line in lines:
             line.flush()
@@ -83,6 +81,8 @@ def main() -> None:
     parser.add_argument("--path", default="/inference.GRPCInferenceService/ModelInfer")
     parser.add_argument("--rates", type=float, nargs=2, required=True, help="calls a second")
     parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--block", type=float, default=0.3, help="seconds between two changes of the rate")
+    parser.add_argument("--settle", type=float, default=0.08, help="seconds after each that do not count")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--header", action="append", default=[], help="NAME: VALUE")
     options = parser.parse_args()
@@ -90,7 +90,8 @@ def main() -> None:
     first, short = fields(options.path, extra)
     message = options.body.read_bytes()
     lines = [Line(options.port, first, short, message) for _ in range(options.connections)]
-    json.dump([asdict(block) for block in run(lines, tuple(options.rates), options.seconds)], sys.stdout)
+    blocks = run(lines, tuple(options.rates), options.seconds, options.block, options.settle)
+    json.dump([asdict(block) for block in blocks], sys.stdout)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 Requests come by the clock, whatever the answers do (``open_loop.py``). A good server keeps answering at its capacity,
 refuses the rest at once with RESOURCE_EXHAUSTED, stays within its memory, and is itself again when the flood is over.
-The peak is what the best step answered. What a refusal costs those who are answered is measured once more, where runs
-are short, in turns of two floods (``in_turns.py``): a machine that is not ours alone changes its speed more from step
-to step than overload does. Where a refusal takes the share p of what an answer takes, and x times as many calls come as
-can be answered, (1 - px) / (1 - p) of these are.
+The peak is what the best step answered. What a refusal costs those who are answered is measured once more, in turns of
+two floods (``in_turns.py``): a machine that is not ours alone changes its speed more from step to step than overload
+does. Where a refusal takes the share p of what an answer takes, and x times as many calls come as can be answered,
+(1 - px) / (1 - p) of these are.
 
 Two models: one of 0.1 ms, whose queue is the event loop, and one of some 5 ms, which runs in a thread.
 
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from in_turns import BLOCK_S, Block
+from in_turns import Block
 from load import METHOD, Shape, framed, require_h2load, send
 from machine import cores, describe
 from open_loop import Outcome
@@ -44,7 +44,8 @@ WARM_UP, SLOW_WARM_UP = 5000, 400
 AFTER = 0.5  # of the capacity is what comes when the flood is over
 RECOVERY_S = 5.0
 FULL, FLOOD = 1.25, 2.5  # of the peak: what is offered in turns, both more than can be answered
-TURNS_S = 12.0
+TURNS = {"short runs": (0.3, 0.08, 12.0), "runs of 5 ms": (4.0, 2.0, 36.0)}
+"""Seconds of a block, of it until the queue is that of its rate, and of all blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +86,11 @@ class Target:
         said = self._run("open_loop.py", seconds, "--rate", str(rate))
         return msgspec.json.decode(said, type=Outcome)
 
-    def in_turns(self, low: float, high: float, seconds: float) -> list[Block]:
+    def in_turns(self, low: float, high: float) -> list[Block]:
         """Send both rates in turns. Raises: subprocess.CalledProcessError."""
-        said = self._run("in_turns.py", seconds, "--rates", str(low), str(high))
+        block, settle, seconds = map(str, TURNS[self.name])
+        options = ("--rates", str(low), str(high), "--block", block, "--settle", settle)
+        said = self._run("in_turns.py", float(seconds), *options)
         return msgspec.json.decode(said, type=list[Block])
 
     def _run(self, program: str, seconds: float, *options: str) -> str:
@@ -142,11 +145,11 @@ def goodput(price: float) -> float:
 def show_turns(console: Console, target: Target, peak: float, rounds: int) -> list[Block]:
     """Measure what a refusal costs those who are answered, and print what follows for twice the capacity."""
     target.server.settle()
-    blocks = [block for _ in range(rounds) for block in target.in_turns(FULL * peak, FLOOD * peak, TURNS_S)]
+    blocks = [block for _ in range(rounds) for block in target.in_turns(FULL * peak, FLOOD * peak)]
     for factor, low in ((FULL, True), (FLOOD, False)):
         some = [block for block in blocks if block.low is low]
         console.print(
-            f"in turns of {BLOCK_S} s, {factor * peak:,.0f}/s offered: answered "
+            f"in turns of {TURNS[target.name][0]} s, {factor * peak:,.0f}/s offered: answered "
             f"{statistics.median(b.answered for b in some):,.0f}/s, refused "
             f"{statistics.median(b.refused for b in some):,.0f}/s"
         )
@@ -233,9 +236,8 @@ def main() -> None:
             rounds = [one_round(target, options.seconds, requests) for _ in range(options.rounds)]
             show(console, name, rounds)
             results[name] = [asdict(one) for one in rounds]
-            if name == "short runs":
-                blocks = show_turns(console, target, max(typical(rounds).values()), options.rounds)
-                results["in turns"] = [asdict(block) for block in blocks]
+            blocks = show_turns(console, target, max(typical(rounds).values()), options.rounds)
+            results[f"{name}, in turns"] = [asdict(block) for block in blocks]
     if options.json:
         options.json.write_text(json.dumps(results, indent=1))
 
