@@ -64,7 +64,7 @@ def run(lines: list[Line], rates: tuple[float, float], seconds: float, block_s: 
         if number >= 0 and now != number:
             counted = [(after - before) / (spent - since) for after, before in zip(have, had, strict=True)]
             blocks.append(Block(number % 2 == 0, *counted))
-            number = -1
+            number, sent = -1, schedule.due(now * block_s)  # what one rate left unsent is not the other's
         if number < 0 and place >= settle_s and spent > 0:
             number, since, had = int(now), spent, have
         for line in lines:

@@ -55,7 +55,12 @@ class StreamMessage:
     def cancel(self) -> None:
         """Stop the prediction, if it has not ended; ``came`` hears when it has."""
         if self._work is not None:
-            self._work.cancel()
+            try:
+                self._work.cancel()
+            except BaseException as error:  # a panic too: who is in line must end
+                self.refuse(error)
+                if isinstance(error, KeyboardInterrupt | SystemExit):
+                    raise
 
     def delivered(self, delivery: Delivery) -> None:
         """See ``Caller``."""

@@ -109,8 +109,10 @@ class _InferStream:
             call = decode_infer(body, asked, self._regions, stream_seq=sequence)
             message.call = call if self._mark is None else self._mark(call)
             message.begin(self._begin, self._encode)
-        except Exception as error:  # noqa: BLE001
+        except BaseException as error:  # a panic too: who is in line must end
             message.refuse(error)
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
 
     def _came(self, message: StreamMessage) -> None:
         if self._line and self._line[0] is message:

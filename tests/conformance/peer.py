@@ -24,18 +24,18 @@ class Peer:
         self._encoder = Encoder()
         self.transport.feed(PREFACE + raw_frame(SETTINGS, 0, 0, b"") + raw_frame(SETTINGS, ACK, 0, b""))
 
-    def send(self, *streams: int, timeout: str = "", reset: Sequence[int] = ()) -> None:
-        """Send one call on each of ``streams`` and resets of others, in one packet."""
+    def send(self, *streams: int, timeout: str = "", reset: Sequence[int] = (), between: bool = False) -> None:
+        """Send one call on each of ``streams`` and resets of others, in one packet; ``between``: after the first."""
         head = [(":method", "POST"), (":scheme", "http"), (":path", "/test.Test/Wait"), (":authority", "localhost")]
         head += [("content-type", "application/grpc"), ("te", "trailers")]
         head += [("grpc-timeout", timeout)] if timeout else []
-        packet = b""
-        for stream in streams:
-            packet += raw_frame(HEADERS, END_HEADERS, stream, self._encoder.encode(head))
-            packet += raw_frame(DATA, END_STREAM, stream, message(b"x"))
-        for stream in reset:
-            packet += raw_frame(RESET, 0, stream, b"\0\0\0\x08")
-        self.transport.feed(packet)
+        calls = [
+            raw_frame(HEADERS, END_HEADERS, stream, self._encoder.encode(head))
+            + raw_frame(DATA, END_STREAM, stream, message(b"x"))
+            for stream in streams
+        ]
+        resets = [raw_frame(RESET, 0, stream, b"\0\0\0\x08") for stream in reset]
+        self.transport.feed(b"".join((*calls[:1], *resets, *calls[1:]) if between else (*calls, *resets)))
 
     def statuses(self) -> dict[int, list[str]]:
         """The grpc-status values that were written so far, by stream."""

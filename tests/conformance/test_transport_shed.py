@@ -90,6 +90,32 @@ async def test_a_call_that_is_reset_before_its_body_came_is_nobody_s() -> None:
         assert await client.status(client.call()) == 0
 
 
+async def test_calls_that_are_reset_before_their_bodies_came_do_not_end_the_connection() -> None:
+    async with running("h2") as server:
+        server.service.most = 0
+        client = await server.raw()
+        for _ in range(60):  # three times as many as may be reset before we looked
+            stream = client.open(path=WAIT)
+            assert await client.status(client.call()) == 0  # so the head was read
+            client.reset(stream)
+        assert await client.status(client.call()) == 0
+
+
+@pytest.mark.parametrize("frames", [2, 30])
+async def test_what_comes_of_bodies_after_they_were_refused_does_not_end_the_connection(frames: int) -> None:
+    async with running("h2") as server:
+        server.service.most = 0
+        client = await server.raw()
+        for _ in range(3000 // frames):
+            stream = client.open(path=WAIT)
+            client.data(stream, message(b"x" * 10, length=10 * frames), end=False)
+            for _ in range(frames - 2):
+                client.data(stream, b"x" * 10, end=False)
+            client.data(stream, b"")
+            assert await client.status(stream) == EXHAUSTED
+        assert await client.status(client.call()) == 0
+
+
 async def test_a_call_without_a_body_is_refused_too() -> None:
     async with running("h2") as server:
         server.service.most = 0

@@ -231,13 +231,30 @@ async def test_an_error_whose_text_is_no_text_ends_the_stream_with_its_status():
     assert refused.value.code == 13
 
 
-async def test_a_prediction_that_cannot_begin_ends_the_stream():
+@pytest.mark.parametrize("error", [MemoryError(), BaseException("a panic")])
+async def test_a_prediction_that_cannot_begin_ends_the_stream(error):
     def begin(call, encode, caller):
-        raise MemoryError
+        raise error
 
     with pytest.raises(Refused) as refused:
         await collected(model_stream_infer(GOVERNED, begin, NO_REGIONS)(Head(method="s"), sent("m")))
     assert refused.value.code == 13
+
+
+async def test_a_prediction_that_cannot_be_cancelled_does_not_keep_the_stream():
+    class Stuck(Left):
+        def cancel(self) -> None:
+            super().cancel()
+            raise BaseException("a panic")  # noqa: TRY002
+
+    stuck = Stuck()
+    answers = model_stream_infer(GOVERNED, stuck.begin, NO_REGIONS)(Head(method="s"), sent("m", "m"))
+    waiting = asyncio.create_task(anext(answers))
+    while len(stuck.begun) < 2:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting], timeout=5)
+    assert (stuck.cancelled, waiting.cancelled()) == (2, True)
 
 
 async def test_a_message_that_has_ended_leaves_no_circle():
@@ -245,10 +262,14 @@ async def test_a_message_that_has_ended_leaves_no_circle():
         caller.delivered(Delivery(b""))
         return caller  # it knows its caller, as predictions do
 
+    def alive():
+        return sum(isinstance(found, StreamMessage) for found in gc.get_objects())
+
     gc.collect()
     gc.disable()
+    before = alive()
     try:
         await collected(model_stream_infer(GOVERNED, begin, NO_REGIONS)(Head(method="s"), sent("m", "m")))
-        assert not [found for found in gc.get_objects() if isinstance(found, StreamMessage)]
+        assert alive() == before
     finally:
         gc.enable()

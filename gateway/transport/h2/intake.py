@@ -61,6 +61,7 @@ class Intake:
             return turned
         refused = method.shed(self._peer, starts.calls, None)
         if turned is not None and turned.refused is refused:
+            self.settle()
             self._full = method
             return turned
         if refused is _USUAL and starts.late:  # only now: in a flood most are refused, whatever they would wait
@@ -70,12 +71,13 @@ class Intake:
         if isinstance(refused, Entry):
             return refused
         if turned is None or turned.refused is not refused:
+            self.settle()
             turned = self._turned = self._sender.prepared(refused)
         return turned
 
     def settle(self) -> None:
-        """What came at once was read. In a flood most of it was turned away with the first for whom there was no room:
-        nothing ends while it is read."""
+        """What came at once was read, or a call has ended meanwhile: ask anew about whoever comes next. In a flood most
+        of what comes at once is turned away with the first for whom there was no room."""
         full, again = self._full, self._again
         self._full, self._again = None, 0
         if again and full is not None and full.shed is not None:
@@ -189,6 +191,7 @@ class Intake:
         """The caller is gone: drop what was for it and stop its handler."""
         if isinstance(call, Turned):
             return
+        self.settle()
         call.ended = True  # before its work may end, and would say so
         if call.work is not None:
             call.cancel()

@@ -6,6 +6,7 @@ Plain code: a reset cancels its handler the moment the frame is read.
 from __future__ import annotations
 
 import asyncio
+import collections
 from collections.abc import Callable
 from typing import cast
 
@@ -18,6 +19,9 @@ from gateway.transport.h2.sender import Sender
 from gateway.transport.lifetime import Lifetime, Verdict
 
 _PROTOCOL_ERROR = int(h2.H2Reason.PROTOCOL_ERROR)
+_STREAM_CLOSED = int(h2.H2Reason.STREAM_CLOSED)
+_CUT_SHORT = 1024
+"""Calls that were turned away before their body was whole, of whose late frames we know what they are."""
 
 
 class Reader:
@@ -46,6 +50,8 @@ class Reader:
         self._clock_ns = clock_ns
         self._call_soon = asyncio.get_running_loop().call_soon
         self._fresh: list[int] = []
+        self._begun: set[int] = set()  # calls to be turned away whose body has not come
+        self._cut_short: collections.OrderedDict[int, None] = collections.OrderedDict()
         self._cutter: Cutter | None = Cutter()
         self._max_silence = max_silence
         self._silence = 0
@@ -71,7 +77,11 @@ class Reader:
             reason = error.args[0] if error.args and isinstance(error.args[0], int) else _PROTOCOL_ERROR
             self._core.send_goaway(reason)
             self._sender.close()
-        self._intake.settle()
+        finally:
+            self._intake.settle()
+        for stream_id in self._begun:
+            self._came(stream_id)
+        self._begun.clear()
         self._sender.settle()
 
     def _take(self, data: bytes) -> None:
@@ -128,11 +138,11 @@ class Reader:
         if verdict.kind == h2.H2_HEADERS_OPENED:
             stream_id = verdict.stream_id
             if not isinstance(entry, Turned) and isinstance(call, Call):
-                if not self._fresh:
-                    self._call_soon(self._accept)
-                self._fresh.append(stream_id)
+                self._came(stream_id)
                 call.id = stream_id
                 self._intake.open(call, frame, entry)
+            elif not verdict.eof:
+                self._begun.add(stream_id)
             if verdict.eof:
                 self._end(stream_id, call)
         elif verdict.kind == h2.H2_HEADERS_TRAILERS:
@@ -146,6 +156,11 @@ class Reader:
         else:
             self._intake.end(call)
 
+    def _came(self, stream_id: int) -> None:
+        if not self._fresh:
+            self._call_soon(self._accept)
+        self._fresh.append(stream_id)
+
     def _accept(self) -> None:
         """Tell the core that we looked; streams that were reset before count as a rapid reset, and it ends those."""
         fresh, self._fresh = self._fresh, []
@@ -156,8 +171,9 @@ class Reader:
         verdict = self._core.recv_data(frame)
         call = verdict.handle
         if isinstance(call, Turned):
+            self._begun.discard(frame.stream_id)
             if not verdict.eof:
-                self._spare(frame.stream_id, verdict)
+                self._cut(frame.stream_id, verdict)
             self._sender.turn_away(frame.stream_id, call)
         elif isinstance(call, Call):
             payload = verdict.payload
@@ -170,9 +186,12 @@ class Reader:
         if verdict.flags:
             self._sender.after(verdict.flags)
 
-    def _spare(self, stream_id: int, verdict: h2.H2RecvDataVerdict) -> None:
-        """Take a part of a body that nobody wants; what is whole the core takes back with its stream."""
-        self._core.accepted(stream_id)  # it may still be reset, which is not rapid: we looked
+    def _cut(self, stream_id: int, verdict: h2.H2RecvDataVerdict) -> None:
+        """Take a part of a body that nobody waits for; what is whole the core takes back with its stream."""
+        self._came(stream_id)  # it may still be reset
+        self._cut_short[stream_id] = None
+        if len(self._cut_short) > _CUT_SHORT:
+            self._cut_short.popitem(last=False)
         payload = verdict.payload
         if payload is not None:
             if verdict.budgeted:
@@ -211,6 +230,8 @@ class Reader:
     def _stream_failed(self, error: h2.H2StreamError) -> None:
         stream_id, reason, initiator = error.args
         if initiator == "remote":
+            return
+        if reason == _STREAM_CLOSED and stream_id in self._cut_short:  # was on its way when we answered: no error
             return
         verdict = self._core.reset_on_error(stream_id, reason)
         if verdict.handle is not None:

@@ -11,6 +11,7 @@ TURN_NS = 6_000_000
 """What a busy turn is to take. A refusal waits for some two thirds of it, and is to take less than 5 ms."""
 
 FIRST, LEAST, MOST = 32, 16, 128
+_QUICKEST_NS = 1_000
 
 
 class TurnLength:
@@ -28,5 +29,5 @@ class TurnLength:
     def took(self, turn_ns: int, calls: int) -> None:
         """A turn that started ``calls``, at least one, took ``turn_ns`` until the next one could begin."""
         call_ns = min(turn_ns // calls, 4 * self._call_ns)  # a collection or a sleeping machine is no turn's fault
-        self._call_ns += (call_ns - self._call_ns) // 8
-        self.now = max(self._least, min(self._most, self._turn_ns // max(self._call_ns, 1)))
+        self._call_ns = max(self._call_ns + (call_ns - self._call_ns) // 8, _QUICKEST_NS)
+        self.now = max(self._least, min(self._most, self._turn_ns // self._call_ns))

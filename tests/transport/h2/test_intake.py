@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 from echo_service import EchoService
 from peer import Peer
 
 from gateway.transport.h2.shared import Shared
 from gateway.transport.h2.starts import Starts
 from gateway.transport.h2.turn_length import TurnLength
-from gateway.transport.seam import Limits
+from gateway.transport.seam import Limits, Told
 
 SECOND_NS = 1_000_000_000
 MOST = 32  # handlers that start in a turn
@@ -109,3 +110,28 @@ async def test_those_who_come_with_one_that_is_turned_away_are_counted_and_not_a
     await world.end()
     assert len(world.service.patience) == 2
     assert world.peer.statuses() == {1: ["8"], 3: ["8"], 5: ["8"], 7: ["8"], 9: ["0"]}
+
+
+class Ends:
+    """A call under way that ends the moment it is cancelled."""
+
+    def __init__(self, told: Told) -> None:
+        self.cancel = told.stopped
+
+
+async def test_who_comes_behind_one_who_left_in_the_same_packet_has_his_place() -> None:
+    world = World()
+    methods = msgspec.structs.replace(
+        world.service.methods(prompt=True), prompt={"test.Test/Wait": lambda head, body, told: Ends(told)}
+    )
+    peer = Peer(shared := Shared(methods, Limits(), compress_min_bytes=0, clock_ns=lambda: 1))
+    world.service.most = 0
+    peer.send(1)
+    world.service.most = 1
+    peer.send(3)
+    for _ in range(2):
+        await asyncio.sleep(0)
+    peer.send(5, 7, reset=[3], between=True)
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert (peer.statuses(), shared.starts.calls) == ({1: ["8"], 5: ["8"]}, 1)
