@@ -153,6 +153,10 @@ def show_turns(console: Console, target: Target, peak: float, rounds: int) -> li
             f"{statistics.median(b.answered for b in some):,.0f}/s, refused "
             f"{statistics.median(b.refused for b in some):,.0f}/s"
         )
+    if statistics.median(block.refused for block in blocks if block.low) < FLOOD * peak / 100:
+        console.print(
+            "the machine became quicker: the lower rate was no flood, so the next line says little; run it again"
+        )
     prices = sorted(prices_in_turns(blocks))
     price, least, most = statistics.median(prices), prices[len(prices) // 4], prices[len(prices) * 3 // 4]
     console.print(
