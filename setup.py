@@ -13,7 +13,7 @@ PATH = {
     "transport/h2": "call cutter intake reader sender starts turn_length",
     "identity": "api_keys",
     "rpc": "codec context prompt reply_bytes shedding status",
-    "pipeline": "admission draft enforcement flood obligations outputs prediction recorder tally",
+    "pipeline": "admission cohort draft enforcement flood obligations outputs prediction recorder tally",
     "policy": "cache input keys regorus",
     "serving": "batch_queue lease pace roster signature spec tensors turn",
     "ledger": "accounts batch commitment gathering leaf line merkle short_way store tree writer",

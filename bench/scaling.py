@@ -1,10 +1,12 @@
 """How the cost of a request grows with what it should not depend on: models, tenants, policy data, ledger, workers.
 
-Each row starts a gateway of its own, changes one thing, and loads it as ``throughput.py`` does. CPU a request is the
-figure to read: on one core it is what throughput is made of, and it does not mind a busy machine as much. Only workers
-are compared by throughput, for they are there to use more cores.
+Each row is a gateway of its own in which one thing differs. Those of one dimension run side by side and are loaded in
+turns, A B C, C B A, ..., as ``throughput.py`` does it; the ratio to the first is the median of each round's own. CPU a
+request is the figure to read: on one core it is what throughput is made of, and it does not mind a busy machine as
+much. Only workers are compared by throughput, for they are there to use more cores.
 
-    python bench/scaling.py --dimensions models tenants --seconds 2
+    python bench/scaling.py --dimensions models tenants --rounds 9
+    python bench/scaling.py --dimensions ledger --records 10000000      # fills 14 GB in some minutes first
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import asyncio
 import json
 import os
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +29,7 @@ from machine import describe
 from request import MODEL, digits
 from rich.console import Console
 from rich.table import Table
-from servers import ROOT, create_key, governed
+from servers import ROOT, Server, create_key, governed
 from throughput import Bench, Sample
 
 from gateway.ledger import leaf as leaves
@@ -142,26 +145,56 @@ def workers(maker: Maker) -> Iterator[Variant]:
         yield maker.variant("workers", f"{count}", extra=("--workers", str(count)), pinned=False)
 
 
-def measure(variant: Variant, scratch: Path, seconds: float) -> Sample:
-    """Start the variant, warm it up, load it, stop it."""
-    question, key = digits(), create_key(variant.data)
-    server = governed("h2", variant.data, models=variant.models, policies=variant.policies, extra=variant.extra)
-    try:
-        bench = Bench(question, question.write(scratch / "body"), seconds, pinned=variant.pinned)
-        return bench.measure(server, SHAPE, key)
-    finally:
-        server.stop()
+def compare(variants: list[Variant], scratch: Path, *, rounds: int, seconds: float) -> list[list[Sample]]:
+    """Start all ``variants``, load them in turns, stop them: the samples of each, a sample a round."""
+    question = digits()
+    body = question.write(scratch / "body")
+    samples: list[list[Sample]] = [[] for _ in variants]
+    with ExitStack() as running:
+        ready: list[tuple[Server, Bench, str]] = []
+        for variant in variants:
+            key = create_key(variant.data)
+            server = governed("h2", variant.data, models=variant.models, policies=variant.policies, extra=variant.extra)
+            running.callback(server.stop)
+            ready.append((server, Bench(question, body, seconds, pinned=variant.pinned), key))
+        for turn in range(rounds):
+            order = range(len(ready)) if turn % 2 == 0 else reversed(range(len(ready)))
+            for index in order:
+                server, bench, key = ready[index]
+                samples[index].append(bench.measure(server, SHAPE, key))
+    return samples
+
+
+def add_rows(table: Table, variants: list[Variant], samples: list[list[Sample]]) -> None:
+    """A dimension as rows: medians, and the ratio to the first variant as the median of each round's own."""
+    for variant, rounds in zip(variants, samples, strict=True):
+        pairs, unit = list(zip(rounds, samples[0], strict=True)), "CPU" if variant.pinned else "req/s"
+        if variant.pinned:
+            ratios = [own.cpu_us / first.cpu_us for own, first in pairs]
+        else:
+            ratios = [own.load.rate / first.load.rate for own, first in pairs]
+        table.add_row(
+            variant.dimension,
+            variant.value,
+            f"{statistics.median(sample.load.rate for sample in rounds):,.0f}",
+            f"{statistics.median(sample.load.p99_us for sample in rounds):,.0f}",
+            f"{statistics.median(sample.cpu_us for sample in rounds):.1f}",
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) {unit}",
+            f"{rounds[-1].rss_mb:,.0f}",
+        )
+    table.add_section()
 
 
 def main() -> None:
     dimensions = ("models", "tenants", "policy-data", "ledger", "workers")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dimensions", nargs="*", choices=dimensions, default=dimensions)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--records", type=int, default=1_000_000, help="the largest ledger")
     options = parser.parse_args()
     require_h2load()
-    console = Console(width=110)
+    console = Console(width=120)
     console.print(describe(), highlight=False)
     table = Table(f"dimension, {SHAPE}", "value", "req/s", "p99 us", "CPU us/req", "of the first", "RSS MB")
     with ExitStack() as stack:
@@ -175,22 +208,8 @@ def main() -> None:
             "workers": workers(maker),
         }
         for dimension in options.dimensions:
-            first: Sample | None = None
-            for variant in makers[dimension]:
-                sample = measure(variant, scratch, options.seconds)
-                first = first or sample
-                console.print(f"{variant.dimension} {variant.value}: {sample.cpu_us:.1f} us", style="dim")
-                ratio = sample.load.rate / first.load.rate if dimension == "workers" else sample.cpu_us / first.cpu_us
-                table.add_row(
-                    variant.dimension,
-                    variant.value,
-                    f"{sample.load.rate:,.0f}",
-                    f"{sample.load.p99_us:,.0f}",
-                    f"{sample.cpu_us:.1f}",
-                    f"{ratio:.2f} {'req/s' if dimension == 'workers' else 'CPU'}",
-                    f"{sample.rss_mb:,.0f}",
-                )
-            table.add_section()
+            variants = list(makers[dimension])
+            add_rows(table, variants, compare(variants, scratch, rounds=options.rounds, seconds=options.seconds))
     console.print(table)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from gateway.errors import DeadlineExceeded, GatewayError, LedgerUnavailable
 from gateway.pipeline import waiting
 from gateway.pipeline.admission import Admission
+from gateway.pipeline.cohort import Cohort
 from gateway.pipeline.enforcement import Enforcement
 from gateway.pipeline.lender import Lease, Lender
 from gateway.pipeline.masking import masked_names
@@ -46,7 +47,7 @@ class Caller(Protocol):
 class Pipeline:
     """What all predictions of one worker go through."""
 
-    __slots__ = ("admission", "clock_ns", "enforcement", "models", "obligations", "recorder")
+    __slots__ = ("_cohort", "admission", "clock_ns", "enforcement", "models", "obligations", "recorder")
 
     def __init__(
         self,
@@ -64,11 +65,16 @@ class Pipeline:
         self.obligations = obligations
         self.recorder = recorder
         self.clock_ns = clock_ns
+        self._cohort = Cohort()
 
     def begin(self, call: Call, encode: Callable[[Reply], bytes], caller: Caller) -> Prediction:
-        """Begin the prediction for ``call``; ``caller`` hears the end, perhaps before this returns."""
+        """Begin the prediction for ``call`` with all that come in this turn of the loop, or at once when nobody else is
+        under way, or only to be refused; ``caller`` hears the end, perhaps before this returns."""
         prediction = Prediction(self, call, encode, caller)
-        prediction.begin()
+        if call.context.excess or not (self._cohort or self.admission.inflight):
+            prediction.begin()
+        else:
+            self._cohort.add(prediction)
         return prediction
 
 
@@ -80,23 +86,8 @@ class Prediction:
     """
 
     __slots__ = (
-        "_admitted",
-        "_body",
-        "_call",
-        "_caller",
-        "_deadline_ns",
-        "_draft",
-        "_duties",
-        "_encode",
-        "_error",
-        "_headers",
-        "_lease",
-        "_left",
-        "_permit",
-        "_pipeline",
-        "_servable",
-        "_waits",
-        "gone",
+        "_admitted", "_body", "_call", "_caller", "_deadline_ns", "_draft", "_duties", "_encode", "_error", "_headers",
+        "_lease", "_left", "_permit", "_pipeline", "_servable", "_waits", "gone",
     )  # fmt: skip
 
     # What the steps make; none is there before its step.
