@@ -68,20 +68,22 @@ class Pipeline:
         self._cohort = Cohort()
 
     def begin(self, call: Call, encode: Callable[[Reply], bytes], caller: Caller) -> Prediction:
-        """Begin the prediction for ``call`` with all that come in this turn of the loop, or at once when nobody else is
-        under way, or only to be refused; ``caller`` hears the end, perhaps before this returns."""
+        """Admit the prediction for ``call``, and begin it: together with all that come in this turn of the loop, or at
+        once when nobody else is under way. ``caller`` hears the end, perhaps before this returns."""
+        alone = not self.admission.inflight
         prediction = Prediction(self, call, encode, caller)
-        if call.context.excess or not (self._cohort or self.admission.inflight):
-            prediction.begin()
-        else:
-            self._cohort.add(prediction)
+        if prediction.admit():
+            if alone:
+                prediction.begin()
+            else:
+                self._cohort.add(prediction)
         return prediction
 
 
 class Prediction:
     """One call under way. For the event loop's thread.
 
-    Whatever happens after ``begin``, exactly one record is written, and the caller hears of the end only when that
+    Whatever happens after ``admit``, exactly one record is written, and the caller hears of the end only when that
     record is durable. It is the ``Rider`` of its run and the ``Waiter`` of its record.
     """
 
@@ -111,11 +113,18 @@ class Prediction:
         self._error: GatewayError | None = None
         self.gone = False  # the caller was told the end, or nobody waits for it
 
-    def begin(self) -> None:
-        """Go as far as it goes without waiting. The caller may hear of the end before this returns."""
+    def admit(self) -> bool:
+        """Take a place; False when there was none, which is its end."""
         try:
             self._pipeline.admission.enter(self._call.context)
             self._admitted = True
+        except BaseException as error:  # noqa: BLE001
+            self._fail(error)
+        return self._admitted
+
+    def begin(self) -> None:
+        """Go as far as it goes without waiting. The caller may hear of the end before this returns."""
+        try:
             permitted = self._pipeline.enforcement.permit_now(self._draft)
             if permitted is None:
                 self._await(waiting.permit(self._pipeline.enforcement, self._draft), self._permitted)
