@@ -51,7 +51,7 @@ def test_every_signature_type_verifies_and_nothing_else_does(make: type, witness
     assert stated == {key: 0 if key.type == note.ED25519 else 1_679_315_147}
     other = Note(str(HEAD._replace(size=7)), (line,))
     broken = Note(str(HEAD), (line._replace(body=line.body[:-1] + bytes([line.body[-1] ^ 1])),))
-    later = Note(str(HEAD), (line._replace(body=b"\x01" + line.body[1:]),))
+    later = Note(str(HEAD), (line._replace(body=bytes([line.body[0] ^ 1]) + line.body[1:]),))
     for wrong in (other, broken, later):
         with pytest.raises(BadSignature, match="does not verify"):
             signature.verify(wrong, [key])

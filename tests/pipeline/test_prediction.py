@@ -6,31 +6,12 @@ import asyncio
 import gc
 from collections.abc import Callable
 
-import msgspec
 import pytest
+from callers import Caller, begun, is_at_rest, turns
 from worlds import World, encode
 
-from gateway.errors import GatewayError, Internal, LedgerUnavailable, ModelFailed, Overloaded, PermissionDenied
-from gateway.pipeline.prediction import Prediction
+from gateway.errors import GatewayError, Internal, LedgerUnavailable, ModelFailed, PermissionDenied
 from gateway.types import Delivery
-
-
-class Caller:
-    """Remembers how it ended; more than one end is a mistake."""
-
-    def __init__(self) -> None:
-        self.ends: list[Delivery | BaseException] = []
-
-    def delivered(self, delivery: Delivery) -> None:
-        self.ends.append(delivery)
-
-    def failed(self, error: BaseException) -> None:
-        self.ends.append(error)
-
-    @property
-    def end(self) -> Delivery | BaseException:
-        (end,) = self.ends
-        return end
 
 
 class Forgetful(Caller):
@@ -38,22 +19,6 @@ class Forgetful(Caller):
 
     def failed(self, error: BaseException) -> None:
         assert error
-
-
-def begun(world: World, **call: object) -> tuple[Prediction, Caller]:
-    caller = Caller()
-    return world.pipeline.begin(world.call(**call), encode, caller), caller
-
-
-async def turns(count: int = 12) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-def is_at_rest(world: World) -> bool:
-    """Nothing is lent, admitted or owed any more."""
-    tally = world.tally
-    return world.shelf.lent == world.admission.inflight == world.admission.bytes == tally.inflight == 0
 
 
 async def test_what_need_not_wait_needs_no_task() -> None:
@@ -72,47 +37,6 @@ async def test_calls_of_one_turn_end_in_the_order_in_which_they_came() -> None:
     await turns()
     ids = [caller.end.prediction_id for caller in callers if isinstance(caller.end, Delivery)]
     assert ids == [f"mem.0/{n}" for n in range(5)]
-
-
-async def test_the_first_begins_at_once_and_those_who_come_with_it_in_the_next_turn() -> None:
-    world = World()
-    callers = [begun(world)[1] for _ in range(3)]
-    assert (world.admission.inflight, len(world.rules.queries)) == (3, 1)
-    await turns(1)
-    assert len(world.rules.queries) == 3
-    await turns()
-    assert all(isinstance(caller.end, Delivery) for caller in callers)
-    assert is_at_rest(world)
-
-
-async def test_who_is_one_too_many_hears_so_before_others_begin() -> None:
-    world = World()
-    callers = [begun(world)[1] for _ in range(2)]
-    excess = world.call(context=msgspec.structs.replace(world.context(), excess=True))
-    refused = Caller()
-    world.pipeline.begin(excess, encode, refused)
-    await turns()
-    assert isinstance(refused.end, Overloaded)
-    assert [record.outcome for record in world.records()] == ["refused", "answered", "answered"]
-    assert all(isinstance(caller.end, Delivery) for caller in callers)
-    assert is_at_rest(world)
-
-
-async def test_who_leaves_before_it_began_is_recorded_as_gone_and_nobody_is_asked() -> None:
-    world = World()
-    _, first = begun(world)
-    second, caller = begun(world)
-    second.cancel()
-    assert isinstance(caller.end, asyncio.CancelledError)
-    await turns()
-    assert isinstance(first.end, Delivery)
-    records = {record.outcome: record for record in world.records()}
-    assert (records["cancelled"].stage, len(world.rules.queries), world.model.runs) == ("admit", 1, 1)
-    second.cancel()
-    await turns()
-    assert len(caller.ends) == 1
-    assert len(world.records()) == 2
-    assert is_at_rest(world)
 
 
 async def test_nobody_hears_a_denial_before_its_record_is_durable() -> None:
