@@ -1,8 +1,8 @@
 """Predictions that come in one turn of the event loop begin together, after all of them were decoded.
 
-The way of a call is more code than the first cache of a processor holds: a call that goes all of it in one go pushes
-out what the next one needs first. Where all calls of a turn go a part of the way one after the other, that part's code
-is there for all but the first of them: cohort scheduling (Larus and Parkes, USENIX ATC 2002).
+The way of a call is more code than a processor keeps close: a call that goes all of it in one go pushes out what the
+next one needs first. Where all calls of a turn go a part of the way one after the other, the processor knows that part
+for all but the first of them: cohort scheduling (Larus and Parkes, USENIX ATC 2002).
 """
 
 from __future__ import annotations
