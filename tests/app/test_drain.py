@@ -31,7 +31,7 @@ def eventually(check: Callable[[], bool], said: Callable[[], object]) -> None:
 def listens(gateway: Running) -> bool:
     try:
         socket.create_connection(("127.0.0.1", gateway.port), timeout=5).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: the listener closed while we came
         return False
     return True
 
