@@ -27,10 +27,6 @@ class Cohort:
     def __init__(self) -> None:
         self._members: list[Member] = []
 
-    def __len__(self) -> int:
-        """Members that wait for the next turn."""
-        return len(self._members)
-
     def add(self, member: Member) -> None:
         """Begin ``member`` with the others, unless it is gone by then."""
         if not self._members:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 
 from gateway.errors import (
     CallerError,
@@ -18,6 +19,7 @@ from gateway.errors import (
 from gateway.ledger.record import SCHEMA, Record
 from gateway.types import Call, Context, Decision, ModelFacts, ModelRef, Obligation, Principal, ServableId, Tensor
 
+_DATA = operator.attrgetter("data")
 _NOBODY = Principal(id="", kind="anonymous", tenant="")
 _UNDECIDED = Decision(id="", allow=False, servable=None, effect="")
 _NO_MODEL = ServableId("", "", "")
@@ -103,9 +105,6 @@ def record_of(
     principal = draft.principal or _NOBODY
     decision = draft.decision or _UNDECIDED
     servable = draft.model.id if draft.model is not None and draft.model.known else _NO_MODEL
-    action, ref, outputs = context.action, draft.ref, draft.outputs
-    asked = "" if ref is None else f"{ref.name}:{ref.version}" if ref.version else ref.name
-    out_b = len(outputs[0].data) if len(outputs) == 1 else sum([len(output.data) for output in outputs])
     codes = tuple([r.code for r in decision.reasons]) if decision.reasons else ()
     status, outcome, reason = "OK", "answered", ""
     if error is not None:
@@ -130,9 +129,9 @@ def record_of(
         "",  # purpose
         principal.auth if principal is not _NOBODY else "",
         principal.credential,
-        action.method,
-        f"{action.group}:{action.name}",
-        asked,
+        context.action.method,
+        f"{context.action.group}:{context.action.name}",
+        str(draft.ref) if draft.ref is not None else "",  # asked
         relaxed,
         servable.name,
         servable.version,
@@ -157,7 +156,7 @@ def record_of(
         draft.policy_c,
         draft.rows,
         context.size,
-        out_b,
+        sum(map(len, map(_DATA, draft.outputs))),
         draft.payload,
         -1,  # score_bin
         (),  # quality
