@@ -14,6 +14,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from gateway.malformed import MALFORMED
+
 T = TypeVar("T")
 
 
@@ -67,5 +69,5 @@ class SharedFile(Generic[T]):
         try:
             envelope = msgspec.json.decode(self._path.read_bytes(), type=_Envelope)
             return self._decoder.decode(envelope.value) if envelope.epoch == self._epoch else self._initial
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *MALFORMED):
             return self._initial

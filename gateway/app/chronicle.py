@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.identity.key_file import KeyFileError, parse_keys
 from gateway.ledger.events import Value
+from gateway.malformed import MALFORMED
 from gateway.observer import state
 
 Fields: TypeAlias = Mapping[str, Value]
@@ -68,7 +69,7 @@ class Chronicle:
         """Remember what was written down before; a memory that cannot be read is begun anew."""
         try:
             self._seen = msgspec.json.decode(self._memory.read_bytes(), type=Seen)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *MALFORMED):
             self._seen = Seen()
 
     async def step(self) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.app.chronicle import Scribe
 from gateway.ledger.events import Value
+from gateway.malformed import MALFORMED
 from gateway.observer.closing import DAY_US, Closed, read_closed, used_days
 from gateway.observer.lag import Lookout
 from gateway.observer.usage import HOUR_US, Sums
@@ -47,7 +48,7 @@ class DailyUsage:
         """Remember which days are closed."""
         try:
             self._closed = set(msgspec.json.decode(self._memory.read_bytes(), type=list[int]))
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *MALFORMED):
             self._closed = set()
 
     async def step(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.app.chronicle import Scribe
+from gateway.malformed import MALFORMED
 from gateway.observer.openmetrics import Gauge
 from gateway.policy.breakglass import read_grants, read_signers
 from gateway.policy.findings import PolicyInvalid
@@ -51,7 +52,7 @@ class LenienceWatch:
         """Remember what was written down before; a memory that cannot be read is begun anew."""
         try:
             self._written = msgspec.json.decode(self._memory.read_bytes(), type=Written)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *MALFORMED):
             self._written = Written()
 
     async def step(self) -> None:

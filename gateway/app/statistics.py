@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import GatewayError
+from gateway.malformed import MALFORMED
 from gateway.serving.manager import Manager
 from gateway.serving.statistics import ModelStatistics, merged
 from gateway.serving.version_policy import State
@@ -95,6 +96,6 @@ class StatisticsBoard:
     def _read(self, path: Path) -> Sequence[ModelStatistics]:
         try:
             published = msgspec.json.decode(path.read_bytes(), type=_Published)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *MALFORMED):
             return ()
         return published.rows if published.epoch == self._epoch else ()

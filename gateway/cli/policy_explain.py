@@ -15,6 +15,7 @@ from gateway.cli.policy_options import DEFAULT, DEFAULT_DATA, Data, Json, read, 
 from gateway.cli.policy_recorded import recorded_one
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.record import Record
+from gateway.malformed import MALFORMED
 from gateway.policy import slices
 from gateway.policy.bundle import Bundle
 from gateway.policy.explain import Explanation, explain
@@ -73,7 +74,7 @@ def explain_command(
 def _file(name: str) -> Document:
     try:
         return msgspec.json.decode(Path(name).read_bytes(), type=dict[str, object])
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (OSError, *MALFORMED) as error:
         _refuse(f"{name}: {error}")
 
 
@@ -86,7 +87,7 @@ def _recorded(what: str, data: Path) -> tuple[Record, Document]:
         if isinstance(kept, str):
             _refuse(f"{_recorded_line(record)}\nit cannot be explained: {kept}")
         return record, msgspec.json.decode(kept, type=dict[str, object])
-    except (LedgerError, OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (LedgerError, OSError, *MALFORMED) as error:
         _refuse(str(error))
 
 

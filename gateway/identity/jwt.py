@@ -19,6 +19,7 @@ from gateway.identity.signatures import (
     unverified_payload,
     verified_payload,
 )
+from gateway.malformed import MALFORMED
 from gateway.types import Principal
 
 
@@ -131,6 +132,6 @@ def _name(token: str) -> bytes:
 def _claims(payload: bytes) -> Claims:
     try:
         claims: Claims = msgspec.json.decode(payload, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except MALFORMED:
         raise BadToken("jwt_malformed") from None
     return claims

@@ -18,6 +18,7 @@ from typing import Literal
 import msgspec
 
 from gateway.identity.names import group_defect, name_defect
+from gateway.malformed import MALFORMED
 
 KEY_START = "gwk_"
 
@@ -68,7 +69,7 @@ def parse_keys(data: bytes, name: str) -> tuple[StoredKey, ...]:
     """
     try:
         keys = msgspec.json.decode(data, type=_Document).keys
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise KeyFileError(f"{name}: not a key file: {error}; restore it or remove it and create keys") from error
     seen: set[str] = set()
     for n, key in enumerate(keys):

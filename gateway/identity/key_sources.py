@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.identity.signatures import KeySetError
+from gateway.malformed import MALFORMED
 
 MAX_BYTES = 1024 * 1024
 
@@ -117,7 +118,7 @@ class DiscoveredSource:
         said = await UrlSource(str(self), self.ca).fetch()
         try:
             provider = msgspec.json.decode(said, type=_Provider)
-        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        except MALFORMED as error:
             raise KeySetError(f"{self} is no provider's description: {error}") from error
         if provider.issuer != self.issuer:
             raise KeySetError(f"{self} speaks for issuer {provider.issuer!r}, expected {self.issuer!r}")

@@ -10,6 +10,8 @@ import jwt
 import msgspec
 from jwt.api_jws import PyJWS
 
+from gateway.malformed import MALFORMED
+
 # Rule: only signatures by a private key. With "none" or HMAC, who can verify could also sign.
 ALGORITHMS: Mapping[str, tuple[str, str]] = {
     "RS256": ("RSA", ""),
@@ -73,7 +75,7 @@ def parse_key_set(data: bytes) -> dict[str, SigningKey]:
     """
     try:
         document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except MALFORMED as error:
         raise KeySetError(f"not JSON: {error}") from error
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
@@ -121,7 +123,7 @@ def parse_header(token: str) -> Header:
     try:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
         header = msgspec.json.decode(data, type=Header)
-    except (ValueError, msgspec.DecodeError, RecursionError):
+    except (ValueError, *MALFORMED):
         raise BadToken("jwt_malformed") from None
     if header.alg.lower() == "none":
         raise BadToken("jwt_algorithm_none")

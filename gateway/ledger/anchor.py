@@ -7,13 +7,11 @@ every shard at once, and none of them can vanish or go back.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
-
-import msgspec
 
 from gateway.ledger import events
 from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.ledger import Encode
 
 KIND = "anchor"
@@ -40,5 +38,5 @@ def read(leaf: bytes) -> tuple[int, dict[str, tuple[int, bytes]]] | None:
         lines = event.fields.get("heads", ())
         parts = [str(line).split(" ") for line in lines] if isinstance(lines, tuple | list) else []
         return event.t_us, {shard: (int(size), base64.b64decode(root, validate=True)) for shard, size, root in parts}
-    except (msgspec.MsgspecError, ValueError, binascii.Error):
+    except (LedgerCorrupt, ValueError):
         return None

@@ -13,12 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
-import msgspec
-
 from gateway.ledger import export, segment
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.reader import ShardReader, shards
-from gateway.ledger.record import Record
+from gateway.ledger.record import Record, decode
 
 if TYPE_CHECKING:
     import duckdb
@@ -126,8 +124,8 @@ def _write_one(
 ) -> Path:
     with lines.open("wb") as file:
         file.writelines(leaf + b"\n" for leaf in export.leaves(root, shard, *span))
-    first = msgspec.json.decode(next(export.leaves(root, shard, span[0], span[0] + 1)))
-    folder = out / export.utc(int(first["t_us"]))[:10]
+    first = decode(next(export.leaves(root, shard, span[0], span[0] + 1)))
+    folder = out / export.utc(first.t_us)[:10]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{span[0]:0{segment.DIGITS}d}.parquet"
     _copy(db, lines, path)

@@ -18,6 +18,7 @@ from gateway.ledger import archive, export, handbook, heads, proof
 from gateway.ledger.heads import NEWEST
 from gateway.ledger.notary import KEYRING
 from gateway.ledger.reader import shards
+from gateway.ledger.reading import reads
 from gateway.ledger.record import Record
 from gateway.ledger.verdict import Report
 from gateway.ledger.verify import GOVERNANCE, PREDICTIONS
@@ -47,7 +48,7 @@ class Selection(NamedTuple):
             newest = heads.newest(root / shard)
             for leaf in export.leaves(root, shard, 0, newest.head.size if newest is not None else 0):
                 if export.is_call(leaf):
-                    item = msgspec.json.decode(leaf, type=_Call)
+                    item = _read(leaf)
                     if self.since_us <= item.t_us < self.until_us and self.model in ("", item.model):
                         yield leaf
 
@@ -55,6 +56,9 @@ class Selection(NamedTuple):
 class _Call(msgspec.Struct, gc=False):
     t_us: int = 0
     model: str = ""
+
+
+_read = reads(_Call)
 
 
 def gather(

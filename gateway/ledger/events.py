@@ -12,6 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.ledger.ledger import Encode
+from gateway.ledger.reading import reads
 
 Value: TypeAlias = str | int | bool | Sequence[str]
 
@@ -101,7 +102,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Event)
 
 
 def event(
@@ -143,9 +143,8 @@ def event(
     return encode
 
 
-def decode(leaf: bytes) -> Event:
-    """The event in ``leaf``. Raises: msgspec.ValidationError, msgspec.DecodeError."""
-    return _decoder.decode(leaf)
+decode = reads(Event)
+"""The event in a leaf. Raises: LedgerCorrupt."""
 
 
 def _plain(kind: str, name: str, value: Value) -> bool | int | str | tuple[str, ...]:

@@ -67,7 +67,7 @@ def is_call(leaf: bytes) -> bool:
 def row(leaf: bytes) -> Row:
     """A leaf as a row: all fields, absent ones as their defaults, outsiders' names first.
 
-    Raises: msgspec.DecodeError, msgspec.ValidationError.
+    Raises: LedgerCorrupt.
     """
     return _call(record.decode(leaf)) if is_call(leaf) else _event(events.decode(leaf))
 

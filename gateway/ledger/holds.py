@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.ledger import files
 from gateway.ledger.errors import LedgerCorrupt, LedgerError
+from gateway.malformed import MALFORMED
 
 FILE = "holds.json"
 EVERYTHING = "*"
@@ -28,7 +29,7 @@ def read(root: Path) -> list[Hold]:
         return msgspec.json.decode((root / FILE).read_bytes(), type=list[Hold])
     except FileNotFoundError:
         return []
-    except (msgspec.MsgspecError, OSError) as error:
+    except (OSError, *MALFORMED) as error:
         raise LedgerCorrupt(
             f"{root / FILE} cannot be read ({error}): restore it; until then nothing expires"
         ) from error

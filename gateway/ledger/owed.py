@@ -17,8 +17,10 @@ from pathlib import Path
 import msgspec
 
 from gateway.ledger import events
+from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.reader import ShardReader
+from gateway.ledger.reading import reads
 
 _PAGE = struct.Struct("<8s32s16sq")
 _MAGIC = b"GWOWED01"
@@ -66,7 +68,7 @@ class _Line(msgspec.Struct, gc=False):
     fields: Mapping[str, bool | int | str | list[str]] = {}
 
 
-_decoder = msgspec.json.Decoder(_Line)
+_read = reads(_Line)
 
 
 async def settle(
@@ -161,6 +163,6 @@ def _newest_first(reader: ShardReader) -> Iterator[_Line]:
     while end > last:
         first = max(last, end - _BATCH)
         for _, leaf in reversed(reader.read(first, end - first)):
-            with contextlib.suppress(msgspec.MsgspecError):  # whatever it was: to verify is not what this is for
-                yield _decoder.decode(leaf)
+            with contextlib.suppress(LedgerCorrupt):  # whatever it was: to verify is not what this is for
+                yield _read(leaf)
         end = first

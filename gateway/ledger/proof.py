@@ -16,21 +16,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 from gateway.ledger import heads, merkle, note
 from gateway.ledger.checkpoint import Checkpoint
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.hashes import ShardHashes
 from gateway.ledger.note import Note, VerifierKey
 from gateway.ledger.reader import ShardReader
+from gateway.ledger.reading import reads
 from gateway.ledger.scan import Line
 from gateway.ledger.signature import verify
 
 HEADER = "c2sp.org/tlog-proof@v1"
 MAX_HASHES = 63
 
-_line = msgspec.json.Decoder(Line)
+_read = reads(Line)
 
 
 class BadProof(LedgerError):
@@ -97,9 +96,9 @@ def check(proof: Proof, keys: Sequence[VerifierKey]) -> dict[VerifierKey, int]:
     head = Checkpoint.parse(proof.signed.text)
     _lead(proof, head)
     try:
-        place = _line.decode(proof.extra)
-    except msgspec.MsgspecError as error:
-        raise BadProof(f"the proven bytes are no record ({error})") from error
+        place = _read(proof.extra)
+    except LedgerCorrupt as error:
+        raise BadProof(f"the proven bytes are no record ({error.__cause__})") from error
     if (place.shard, place.seq) != (head.origin.rpartition("/")[2], proof.seq):
         raise BadProof(f"the record says it is {place.shard}/{place.seq}, the proof is of {head.origin}, {proof.seq}")
     return signed

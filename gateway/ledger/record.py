@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from gateway.ledger.reading import reads
+
 SCHEMA = 1
 
 OUTCOMES = ("answered", "denied", "unauthenticated", "refused", "failed", "cancelled", "expired")
@@ -92,12 +94,5 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return f"{self.shard}/{self.seq}"
 
 
-_decoder = msgspec.json.Decoder(Record)
-
-
-def decode(leaf: bytes) -> Record:
-    """The record in ``leaf``; unknown fields (from a newer minor schema) are ignored.
-
-    Raises: msgspec.ValidationError, msgspec.DecodeError.
-    """
-    return _decoder.decode(leaf)
+decode = reads(Record)
+"""The record in a leaf; unknown fields (from a newer minor schema) are ignored. Raises: LedgerCorrupt."""

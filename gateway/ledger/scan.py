@@ -19,6 +19,7 @@ from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.owed import found
 from gateway.ledger.pruned import Pruned
 from gateway.ledger.reader import ShardReader
+from gateway.ledger.reading import reads
 from gateway.ledger.tail import Tail
 from gateway.ledger.tree import Tile, Tree
 from gateway.ledger.verdict import Coverage, Finding, Verdict
@@ -52,7 +53,7 @@ class Line(msgspec.Struct, gc=False):
     fields: Mapping[str, bool | int | str | list[str]] = {}
 
 
-_decoder = msgspec.json.Decoder(Line)
+_read = reads(Line)
 
 
 class Scan:
@@ -140,9 +141,9 @@ class Scan:
         if seq in self._starts:
             self._check_start(seq)
         try:
-            line = _decoder.decode(leaf)
-        except msgspec.MsgspecError as error:
-            self._find(Verdict.EDITED, f"the bytes are not a record ({error})", seq)
+            line = _read(leaf)
+        except LedgerCorrupt as error:
+            self._find(Verdict.EDITED, f"the bytes are not a record ({error.__cause__})", seq)
         else:
             if line.shard != self._shard or line.seq != seq:
                 self._find(Verdict.EDITED, f"this place holds record {line.shard}/{line.seq}", seq)

@@ -12,6 +12,7 @@ from gateway.ledger import files, merkle, sealing, segment
 from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.hashes import ShardHashes
 from gateway.ledger.reader import ShardReader, shards
+from gateway.malformed import MALFORMED
 
 MEMORY = "sealed.json"
 
@@ -38,7 +39,7 @@ class Seals:
         """Read what was written down. A memory that is lost repeats events, which say the same again."""
         try:
             self._known = msgspec.json.decode(self._memory.read_bytes(), type=dict[str, int])
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, *MALFORMED):
             self._known = {}
 
     def fresh(self) -> list[Seal]:

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.ledger import files
 from gateway.ledger.errors import LedgerCorrupt
+from gateway.malformed import MALFORMED
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -32,7 +33,7 @@ def waiting(folder: Path, kind: type[T]) -> list[tuple[Path, T]]:
             found.append((path, msgspec.json.decode(path.read_bytes(), type=kind)))
         except FileNotFoundError:
             continue
-        except (msgspec.MsgspecError, OSError) as error:
+        except (OSError, *MALFORMED) as error:
             raise LedgerCorrupt(f"{path} is no {kind.__name__.lower()} ({error}): remove it, and ask again") from error
     return found
 

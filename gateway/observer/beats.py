@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import msgspec
-
 from gateway.ledger import events
+from gateway.ledger.errors import LedgerCorrupt
 from gateway.observer.cells import Counter, Labels
 
 KINDS = frozenset({"beat", "shutdown", "shed", "recover"})
@@ -43,7 +42,7 @@ class Beats:
         """Fold one leaf of one of ``KINDS``; one that is no event counts as nothing."""
         try:
             event = events.decode(leaf)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except LedgerCorrupt:
             return
         if event.kind == "shed":
             self.shed.add((str(event.fields.get("reason", "")),), _count(event.fields, "count"))

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
-
+from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.follower import Batch
 from gateway.ledger.projection import Projection
 from gateway.ledger.record import Record, decode
@@ -118,7 +117,7 @@ def record_of(shard: str, seq: int, leaf: bytes) -> Record:
     """The record in ``leaf``; one of kind ``UNREADABLE`` if it cannot be decoded."""
     try:
         return decode(leaf)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except LedgerCorrupt:
         return Record(shard=shard, seq=seq, kind=UNREADABLE)
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.record import decode
 from gateway.observer.cells import Counter
 from gateway.observer.usage import is_prediction
@@ -34,7 +35,7 @@ class EventMaker:
         """The event as JSON; none for what is no prediction."""
         try:
             record = decode(leaf)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except LedgerCorrupt:
             return ()
         if not is_prediction(record):
             return ()

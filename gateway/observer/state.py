@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.malformed import MALFORMED
+
 STALE_US = 5_000_000
 
 
@@ -97,6 +99,6 @@ def read(folder: Path) -> list[WorkerState]:
     for path in folder.glob("worker-*.json"):
         try:
             states.append(msgspec.json.decode(path.read_bytes(), type=WorkerState))
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *MALFORMED):
             continue
     return sorted(states, key=lambda state: state.worker)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import msgspec
-
 from gateway.ledger import events
+from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.record import Record, decode
 from gateway.observer.cells import Counter
 from gateway.observer.sampling import RULES, Sampler
@@ -28,7 +27,7 @@ class SpanMaker:
             record = decode(leaf)
             if record.kind in SPAN_EVENTS:
                 return (event_span(events.decode(leaf)),)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except LedgerCorrupt:
             return ()
         if record.kind != "call":
             return ()

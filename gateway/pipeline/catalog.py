@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import jwt
 import msgspec
 
+from gateway.malformed import MALFORMED
 from gateway.pipeline.enforcement import Resolver
 from gateway.policy.signing import SigningKey
 from gateway.types import ModelFacts, ModelRef
@@ -71,7 +72,7 @@ def read_signers(path: Path) -> Mapping[str, SigningKey]:
     """Who may sign models, by key id: ``{"keys": [{"keyid", "algorithm", "public_pem"}]}``. Raises: CatalogError."""
     try:
         keys = msgspec.json.decode(path.read_bytes(), type=_Signers).keys
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *MALFORMED) as error:
         raise CatalogError(f"{path}: {error}") from error
     if len({key.keyid for key in keys} - {""}) < len(keys):
         raise CatalogError(f"{path}: each key needs a keyid of its own")
@@ -82,7 +83,7 @@ def read_catalog(path: Path) -> tuple[Entry, ...]:
     """The entries in ``path``. Raises: CatalogError for a file that does not fit, or that says two things of one."""
     try:
         entries = msgspec.json.decode(path.read_bytes(), type=File).models
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *MALFORMED) as error:
         raise CatalogError(f"{path}: {error}") from error
     seen: set[tuple[str, str]] = set()
     for entry in entries:
@@ -113,7 +114,7 @@ def defect(entry: Entry, token: str, keys: Mapping[str, SigningKey]) -> str:
         key = keys[keyid]
         said = jwt.decode(token, key.public_pem, algorithms=[key.algorithm], options={"verify_iat": False})
         statement = msgspec.convert(said, Statement)
-    except (jwt.PyJWTError, msgspec.ValidationError, UnicodeError) as error:
+    except (jwt.PyJWTError, UnicodeError, *MALFORMED) as error:
         return f"it does not hold: {error}"
     if (statement.model, statement.digest) != (entry.model, entry.digest):
         return f"it is over {statement.model!r} with {statement.digest}"

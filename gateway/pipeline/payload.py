@@ -36,7 +36,7 @@ def encode_payload(inputs: Sequence[Tensor], outputs: Sequence[Tensor], policy: 
 
 
 def decode_payload(body: bytes) -> KeptPayload:
-    """The inverse. Raises: msgspec.DecodeError, msgspec.ValidationError."""
+    """The inverse. Raises: one of MALFORMED."""
     return msgspec.msgpack.decode(body, type=KeptPayload)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import jwt
 import msgspec
 
+from gateway.malformed import MALFORMED
 from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.modes import FIXED, Grant
 from gateway.policy.signing import SigningKey
@@ -62,7 +63,7 @@ def read_signers(path: Path) -> Signers:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Signers)
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *MALFORMED) as error:
         raise PolicyInvalid([Finding(str(path), 0, 0, "break-glass", str(error))]) from error
 
 
@@ -79,7 +80,7 @@ def claimed(text: str) -> Claims:
     try:
         token = text.split()[0]
         return msgspec.convert(jwt.decode(token, options={"verify_signature": False, "verify_exp": False}), Claims)
-    except (IndexError, jwt.PyJWTError, msgspec.ValidationError) as error:
+    except (IndexError, jwt.PyJWTError, *MALFORMED) as error:
         raise ValueError(f"this is no grant: {error}") from error
 
 
@@ -142,5 +143,5 @@ def _verified(token: str, keys: Mapping[str, SigningKey]) -> tuple[SigningKey, C
             options={"verify_exp": False, "verify_iat": False, "verify_aud": False},
         )
         return key, msgspec.convert(said, Claims)
-    except (jwt.PyJWTError, msgspec.ValidationError, UnicodeError) as error:
+    except (jwt.PyJWTError, UnicodeError, *MALFORMED) as error:
         raise ValueError(f"a signature does not hold: {error}") from error

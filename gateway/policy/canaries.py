@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from gateway.malformed import MALFORMED
 from gateway.policy import schema
 from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.input import Document, encode
@@ -47,7 +48,7 @@ def parse(raw: bytes) -> tuple[Canary, ...]:
         return ()
     try:
         canaries = msgspec.json.decode(raw, type=_File).canaries
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except MALFORMED as error:
         raise PolicyInvalid([Finding(FILE, 0, 0, "canary", str(error))]) from error
     findings = []
     for canary in canaries:

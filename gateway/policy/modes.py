@@ -15,6 +15,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from gateway.malformed import MALFORMED
 from gateway.policy.findings import Finding, PolicyInvalid
 from gateway.policy.obligations import Header
 from gateway.policy.pdp import DecisionPoint, Query
@@ -201,7 +202,7 @@ def read_entries(path: Path) -> tuple[ModeEntry, ...]:
     try:
         stated = msgspec.json.decode(path.read_bytes(), type=tuple[_Stated, ...])
         return tuple(msgspec.convert(_entry(item), ModeEntry) for item in stated)
-    except (OSError, msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (OSError, *MALFORMED) as error:
         raise PolicyInvalid([Finding(str(path), 0, 0, "exceptions", str(error))]) from error
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from gateway.errors import DeadlineExceeded, Internal, PolicyUnavailable
+from gateway.malformed import MALFORMED
 from gateway.policy import schema, slices
 from gateway.policy.breaker import Breaker
 from gateway.policy.connections import Address, NotAnswered, Pool
@@ -158,7 +159,7 @@ def interpret(response: Response) -> tuple[Verdict, str]:
         raise CouldNotAsk(f"HTTP {response.status}")
     try:
         answer = msgspec.json.decode(response.body, type=_Answer)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except MALFORMED as error:
         raise CouldNotAsk(f"a body that is not OPA's: {error}") from error
     revision = revision_of(answer.provenance.bundles)
     if isinstance(answer.result, msgspec.UnsetType):
@@ -177,7 +178,7 @@ def _evaluation_error(body: bytes) -> Verdict:
     """A denial for a failed evaluation. Raises: CouldNotAsk for any other trouble."""
     try:
         said = msgspec.json.decode(body, type=_Errors)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except MALFORMED as error:
         raise CouldNotAsk("HTTP 500") from error
     codes = [said.code, *(error.code for error in said.errors)]
     if not any(code.startswith("eval_") for code in codes):

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.ledger.record import Record
+from gateway.malformed import MALFORMED
 from gateway.policy import slices
 from gateway.policy.bundle import Bundle
 from gateway.policy.comparison import ChangeKind, compare
@@ -118,7 +119,7 @@ def decide_again(engine: Interpreter, reads: Reads | None, kept: Kept) -> Verdic
         return kept
     try:
         document = msgspec.json.decode(kept, type=dict[str, object])
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except MALFORMED:
         return "input not readable"
     if document.get("v", 1) != 1:
         return f"input of schema version {document['v']}"

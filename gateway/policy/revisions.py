@@ -18,6 +18,7 @@ from gateway.policy.bundle import Bundle
 from gateway.policy.findings import PolicyInvalid
 
 EventKind = Literal["activated", "refused", "rolled-back", "released"]
+UNREADABLE = "unreadable pin.json"
 
 
 class NoSuchRevision(Exception):
@@ -99,7 +100,8 @@ class Revisions:
         return True
 
     def pinned(self) -> str:
-        """The pinned digest, "" when the policy directory decides."""
+        """The pinned digest, "" when the policy directory decides. A pin that cannot be read names no kept revision:
+        it is refused as such a one, and the directory does not decide in its place."""
         return self._pin("digest")
 
     def pinned_by(self) -> str:
@@ -119,9 +121,9 @@ class Revisions:
         return event
 
     def history(self) -> list[Event]:
-        """All events, oldest first; a line cut by a crash is left out."""
+        """All events, oldest first; a line that a crash cut or the disk damaged is left out."""
         try:
-            lines = (self._root / "history.jsonl").read_text().splitlines()
+            lines = (self._root / "history.jsonl").read_bytes().splitlines()
         except FileNotFoundError:
             return []
         return [event for event in map(_event, lines) if event is not None]
@@ -133,9 +135,11 @@ class Revisions:
 
     def _pin(self, name: str) -> str:
         try:
-            return str(json.loads((self._root / "pin.json").read_text())[name])
+            return str(json.loads((self._root / "pin.json").read_bytes())[name])
         except FileNotFoundError:
             return ""
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return UNREADABLE
 
     def _path(self, digest: str) -> Path:
         return self.folder / digest
@@ -156,10 +160,10 @@ class Revisions:
             os.close(file)
 
 
-def _event(line: str) -> Event | None:
+def _event(line: bytes) -> Event | None:
     try:
         return Event(**json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.malformed import MALFORMED
 from gateway.policy.shadow import Judgement
 
 FILE = "shadow.json"
@@ -92,5 +93,5 @@ def read_report(folder: Path) -> ShadowReport | None:
     """The report in ``folder``; None when there is none that can be read."""
     try:
         return msgspec.json.decode((folder / FILE).read_bytes(), type=ShadowReport)
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, *MALFORMED):
         return None

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, TypeAlias
 import jwt
 import msgspec
 
+from gateway.malformed import MALFORMED
 from gateway.policy.files import parse_json
 from gateway.policy.findings import Finding, PolicyInvalid
 
@@ -80,7 +81,7 @@ def verify(found: Mapping[str, bytes], trust: Trust) -> str:
             token, key.public_pem, algorithms=[key.algorithm], options={"verify_aud": False, "verify_iss": False}
         )
         payload = msgspec.convert(claims, _Payload)
-    except (msgspec.ValidationError, msgspec.DecodeError, jwt.PyJWTError, ValueError) as error:
+    except (jwt.PyJWTError, ValueError, *MALFORMED) as error:
         raise _refused(FILE, f"the signature does not hold: {error}") from error
     if payload.scope != trust.scope:
         raise _refused(FILE, f"signed for scope {payload.scope!r}, expected {trust.scope!r}")
@@ -175,5 +176,5 @@ def read_trust(path: Path) -> Trust:
     try:
         stated = msgspec.json.decode(path.read_bytes(), type=_StatedTrust)
         return Trust(stated.keys, stated.scope)
-    except (OSError, ValueError, msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (OSError, ValueError, *MALFORMED) as error:
         raise PolicyInvalid([Finding(str(path), 0, 0, "signers", str(error))]) from error

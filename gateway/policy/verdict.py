@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from gateway.errors import PermissionDenied
+from gateway.malformed import MALFORMED
 from gateway.policy.obligations import AnyObligation, merge
 from gateway.types import Obligation, Reason
 
@@ -81,11 +82,10 @@ def read(raw: bytes) -> Verdict:
     if len(raw) > MAX_BYTES:
         return denial("invalid_decision", f"{len(raw)} bytes, at most {MAX_BYTES}", "invalid")
     try:
-        document = _decoder.decode(raw)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _verdict(_decoder.decode(raw))
+    except MALFORMED as error:
         code = "unknown_obligation" if _UNKNOWN_TYPE.match(str(error)) else "invalid_decision"
         return denial(code, str(error), "invalid")
-    return _verdict(document)
 
 
 def _verdict(document: DecisionDocument) -> Verdict:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import FailedPrecondition, InvalidInput, NothingToLoad, Unavailable
+from gateway.malformed import MALFORMED
 from gateway.serving.desired import Desired, Load
 from gateway.serving.manager import Manager, ModelStatus
 from gateway.serving.settings import ModelSettings
@@ -210,7 +211,7 @@ class RepositoryControl:
     def _read(self, index: int) -> _Applied | None:
         try:
             applied = msgspec.json.decode((self._folder / f"applied.{index}").read_bytes(), type=_Applied)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *MALFORMED):
             return None
         return applied if applied.epoch == self._epoch else None
 

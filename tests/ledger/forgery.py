@@ -31,6 +31,13 @@ def edit(path: Path, seq: int, old: str = "acme", new: str = "evil") -> None:
     execute(path, f"UPDATE leaf SET leaf = CAST(replace(CAST(leaf AS TEXT), '{old}', '{new}') AS BLOB) WHERE seq={seq}")
 
 
+def put(path: Path, seq: int, leaf: bytes) -> None:
+    """Replace one leaf by any bytes."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("UPDATE leaf SET leaf = ? WHERE seq = ?", (leaf, seq))
+    db.close()
+
+
 def rewrite(shard: Path, change: Callable[[Leaves], Leaves]) -> None:
     """Replace the leaves of a one-segment shard and make tiles, boots and metadata consistent with them again."""
     path = segment.files(shard)[0]

@@ -56,6 +56,14 @@ CASES: dict[str, tuple[Act, list[tuple[Verdict, str, int | None, int | None]]]] 
         lambda data: forgery.edit(the_segment(data), 77),
         [(Verdict.EDITED, "gw.0", 77, 77)],
     ),
+    "a leaf that is no text": (
+        lambda data: forgery.put(the_segment(data), 77, b'{"v":1,"kind":"call","shard":"\xe7w.0","seq":77}'),
+        [(Verdict.EDITED, "gw.0", 77, None)],
+    ),
+    "a leaf nested without end": (
+        lambda data: forgery.put(the_segment(data), 77, b'{"v":1,"kind":"call","ph":' + b"[" * 60_000),
+        [(Verdict.EDITED, "gw.0", 77, None)],
+    ),
     "a byte in a leaf of the open tile": (
         lambda data: forgery.edit(the_segment(data), 699),
         [(Verdict.EDITED, "gw.0", 699, None)],

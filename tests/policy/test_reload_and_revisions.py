@@ -158,6 +158,33 @@ def test_a_line_that_a_crash_cut_is_left_out(revisions: Revisions, tmp_path: Pat
     assert [event.kind for event in revisions.history()] == ["activated", "refused"]
 
 
+def test_a_damaged_line_is_left_out(revisions: Revisions, tmp_path: Path) -> None:
+    revisions.note("activated", small(1))
+    revisions.refused(PolicyInvalid([]), current="x")
+    file = tmp_path / "data" / "policy" / "history.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"activated", b"activ\xe1ted"))
+    assert [event.kind for event in revisions.history()] == ["refused"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b'{"digest":"\xff"}', b"[" * 100_000])
+async def test_a_damaged_pin_is_refused_and_nothing_decides_in_its_place(
+    policies: Path, point: EmbeddedPoint, revisions: Revisions, tmp_path: Path, damage: bytes
+) -> None:
+    reloader = Reloader(policies, point, revisions=revisions, read=read_linted)
+    first = point.bundle
+    revisions.save(first)
+    revisions.pin(first.revision, author="ann", reason="wrong hours")
+    await reloader.step()
+    (tmp_path / "data" / "policy" / "pin.json").write_bytes(damage)
+    edit(policies, '"2026-11-23.1"', '"2026-11-24.1"')
+    await reloader.step()
+    assert "unreadable pin.json" in str(reloader.refused)
+    assert point.bundle.digest == first.digest
+    assert revisions.release(author="ann")
+    await reloader.step()
+    assert "2026-11-24.1" in point.bundle.data
+
+
 def test_the_difference_names_reads_and_lines(policies: Path) -> None:
     old = read_linted(policies)
     edit(policies, '"max_batch": 32', '"max_batch": 31')

@@ -43,6 +43,10 @@ def test_a_warning_does_not_deny() -> None:
         (b"{" * 100_000, "invalid_decision"),
         (b"[" * 60_000, "invalid_decision"),
         (b"\xff\xfe", "invalid_decision"),
+        (
+            doc(reasons=[{"code": "c", "severity": "warn", "params": {"n": "N"}}]).replace(b"N", b"\xff"),
+            "invalid_decision",
+        ),
         (doc(allow="true"), "invalid_decision"),
         (doc(allow=1), "invalid_decision"),
         (doc(allow=None), "invalid_decision"),

@@ -34,7 +34,7 @@ Head = tuple[int, bytes, str]  # size, root, and who vouches for them
 Keys = dict[tuple[str, bytes], tuple[int, bytes, int, float]]  # by name and id: kind, key, first and last size to sign
 Peaks = list[tuple[int, bytes]]  # a growing tree: number of leaves and root of its perfect subtrees, largest first
 SEGMENT = "[0-9]" * 12 + ".db"  # a file of records, named by the number of the first
-DAMAGE = (InvalidSignature, LookupError, TypeError, ValueError, sqlite3.Error)
+DAMAGE = (InvalidSignature, LookupError, RecursionError, TypeError, ValueError, sqlite3.Error)
 
 
 def node(left: bytes, right: bytes) -> bytes:

@@ -1,0 +1,29 @@
+"""Leaves as values, for those who read a ledger that anybody may have damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from gateway.ledger.errors import LedgerCorrupt
+from gateway.malformed import MALFORMED
+
+T = TypeVar("T")
+
+
+def reads(kind: type[T]) -> Callable[[bytes], T]:
+    """What makes a ``kind`` of a leaf: it ignores fields that ``kind`` does not have.
+
+    It raises: LedgerCorrupt, whatever is wrong with the bytes; its cause is what the decoder says.
+    """
+    decoder = msgspec.json.Decoder(kind)
+
+    def read(leaf: bytes) -> T:
+        try:
+            return decoder.decode(leaf)
+        except MALFORMED as error:
+            raise LedgerCorrupt(f"a record cannot be read ({error}): 'gateway ledger verify' says which") from error
+
+    return read
