@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import NamedTuple
 
 from gateway.ledger.note import BadNote
+
+_DIGITS = 18
+"""Of the largest size: SQLite's integers hold it."""
+
+
+def decimal(text: str) -> int:
+    """A size or an index: ASCII digits without leading zeros, at most 18. Raises: BadNote."""
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS or (text[0] == "0" and text != "0"):
+        raise BadNote(f"{text[:30]!r} is not a decimal number of at most {_DIGITS} digits")
+    return int(text)
 
 
 class Checkpoint(NamedTuple):
@@ -26,12 +35,11 @@ class Checkpoint(NamedTuple):
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
             raise BadNote("a checkpoint is three lines: origin, size, root")
         origin, size, encoded = lines[:3]
-        if not size.isascii() or not size.isdigit() or (size[0] == "0" and size != "0"):
-            raise BadNote(f"checkpoint size {size[:30]!r} is not a decimal number")
+        leaves = decimal(size)
         try:
             root = base64.b64decode(encoded, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:
             raise BadNote(f"checkpoint root {encoded[:60]!r} is not base64") from error
         if len(root) != 32:
             raise BadNote(f"checkpoint root has {len(root)} bytes, a hash has 32")
-        return cls(origin, int(size), root)
+        return cls(origin, leaves, root)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from gateway.ledger import heads
+from gateway.ledger.checkpoint import decimal
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.heads import Heads, Stored
 from gateway.ledger.note import Note, Signature, VerifierKey, lines_of
@@ -55,13 +56,13 @@ def cosign(root: Path, shard: str, post: Post, trusted: Sequence[VerifierKey]) -
     old = max((s.head.size for s in stored if lines_of(s.signed, trusted)), default=0)
     status, body = _ask(root, shard, post, newest, old)
     if status == 409:
-        remembered = body.decode("ascii", "replace").strip()
-        if not remembered.isdigit() or int(remembered) > newest.head.size:
+        remembered = decimal(body.decode("ascii", "replace").strip())
+        if remembered > newest.head.size:
             raise NotCosigned(
-                f"the witness has seen {remembered[:30]} records of {shard!r}, the newest head covers "
+                f"the witness has seen {remembered} records of {shard!r}, the newest head covers "
                 f"{newest.head.size}: this log was rolled back, or the witness was shown another"
             )
-        status, body = _ask(root, shard, post, newest, int(remembered))
+        status, body = _ask(root, shard, post, newest, remembered)
     if status != 200:
         raise NotCosigned(f"the witness answered {status}: {body.decode('utf-8', 'replace').strip()[:200]}")
     fresh = [line for line in cosignatures(body, newest.signed, trusted) if line not in newest.signed.signatures]

@@ -54,8 +54,11 @@ _FIRST = (
 
 
 def utc(t_us: int) -> str:
-    """Wall-clock microseconds as RFC 3339 text in UTC."""
-    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(microseconds=t_us)
+    """Wall-clock microseconds as RFC 3339 text in UTC; what no calendar holds, as the number it is."""
+    try:
+        moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(microseconds=t_us)
+    except OverflowError:
+        return f"{t_us} us"
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.ledger import events
 from gateway.ledger.errors import NoSuchRecord
 from gateway.ledger.events import Event
+from gateway.ledger.pruned import spans
 from gateway.ledger.reader import ShardReader, shards
 
 
@@ -36,17 +37,10 @@ def erasure_of(root: Path, shard: str, seq: int) -> Event | None:
     found = None
     for _, leaf in _with(root, shard, b'"kind":"erase"', seq):
         event = events.decode(leaf)
-        if event.kind == "erase" and event.fields.get("what") == "payload" and _covers(event, seq):
+        told = spans(event.fields.get("records")) if event.fields.get("what") == "payload" else []
+        if event.kind == "erase" and any(seq in span for span in told):
             found = event
     return found
-
-
-def _covers(event: Event, seq: int) -> bool:
-    records = event.fields.get("records", ())
-    if not isinstance(records, tuple):
-        return False
-    spans = (str(item).partition("-") for item in records)
-    return any(int(first) <= seq <= int(last or first) for first, _, last in spans)
 
 
 def _with(root: Path, shard: str, mark: bytes, seq: int = 0) -> Iterator[tuple[int, bytes]]:

@@ -7,7 +7,6 @@ Lines of unknown keys are ignored; a line of a known key that does not verify sp
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import unicodedata
 from collections.abc import Sequence
@@ -89,7 +88,7 @@ def parse_key(text: str) -> VerifierKey:
         key = VerifierKey(name, raw[0], raw[1:])
         if not valid_name(name) or bytes.fromhex(hexed) != key.id:
             raise BadNote(f"verifier key {text[:60]!r}: its id does not belong to its key")
-    except (binascii.Error, ValueError, IndexError) as error:
+    except (ValueError, IndexError) as error:
         raise BadNote(f"{text[:60]!r} is no verifier key: expected name+hex id+base64 key") from error
     if KEY_BYTES.get(key.type) != len(key.public):
         raise BadNote(f"verifier key {text[:60]!r}: type {key.type} with {len(key.public)} bytes is not known")
@@ -117,7 +116,7 @@ def parse_signature(line: str) -> Signature:
     name, _, encoded = line.removeprefix(_DASH).partition(" ")
     try:
         raw = base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise BadNote(f"signature line {line[:60]!r} is not base64") from error
     if not line.startswith(_DASH) or not valid_name(name) or len(raw) < 5:
         raise BadNote(f"{line[:60]!r} is no signature line: expected an em dash, a name and base64")

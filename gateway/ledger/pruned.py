@@ -7,11 +7,25 @@ What tells them apart is the record ``erase`` that the shard's writer appends fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.ledger import events, orders
+from gateway.ledger.checkpoint import decimal
+from gateway.ledger.note import BadNote
 from gateway.ledger.reader import ShardReader
 from gateway.ledger.verdict import Finding, Verdict
+
+
+def spans(records: object) -> list[range]:
+    """The records that a record ``erase`` names, as ``a`` or ``a-b``; what is no such list, or no such text, is passed
+    over."""
+    found = []
+    for text in records if isinstance(records, list | tuple) else ():
+        first, _, last = str(text).partition("-")
+        with suppress(BadNote):
+            found.append(range(decimal(first), decimal(last or first) + 1))
+    return found
 
 
 class Pruned:
@@ -27,12 +41,8 @@ class Pruned:
 
     def take(self, fields: Mapping[str, object]) -> None:
         """The fields of a record ``erase``; those about payloads or keys are passed over, and so is nonsense."""
-        records = fields.get("records")
-        if fields.get("what") == "leaf" and isinstance(records, list | tuple):
-            for text in records:
-                first, _, last = str(text).partition("-")
-                if first.isdecimal() and (last or first).isdecimal():
-                    self._told.append(range(int(first), int(last or first) + 1))
+        if fields.get("what") == "leaf":
+            self._told += spans(fields.get("records"))
 
     def untold(self) -> list[range]:
         """Spans that no record accounts for, in order."""

@@ -76,8 +76,9 @@ class Scan:
         self._tolerance_us = clock_tolerance_us
         self._progress = progress
         self._reader = ShardReader(root, shard)
-        self._tree = Tree()
+        self._tree = Tree()  # of the first records, as long as all that came before are known
         self._whole = True
+        self._next = 0
         self._checked = 0
         self._calls = 0
         self._tail = tail
@@ -95,13 +96,13 @@ class Scan:
             size = self._reader.size()
             self._pruned = Pruned(self._reader.pruned())
             self._pass(0)
-            while self._tree.size < size:
-                batch = self._reader.read(self._tree.size, min(_BATCH, size - self._tree.size))
+            while self._next < size:
+                batch = self._reader.read(self._next, min(_BATCH, size - self._next))
                 self._take(batch, size)
                 self._progress(len(batch))
             self.findings += self._pruned.judge(self._reader, self._root / self._shard, size)
         except LedgerCorrupt as error:
-            self._find(Verdict.EDITED, str(error), self._tree.size)
+            self._find(Verdict.EDITED, str(error), self._next)
         except LedgerError as error:
             self._find(Verdict.CANNOT, str(error))
             self._pending.clear()  # what was not read is not missing
@@ -116,7 +117,7 @@ class Scan:
         newest = max(fitting, key=lambda head: head.size, default=None)
         return Coverage(
             shard=self._shard,
-            leaves=self._tree.size,
+            leaves=self._next,
             checked=self._checked,
             calls=self._calls,
             segments=len(self._starts),
@@ -157,23 +158,22 @@ class Scan:
         self._add(merkle.leaf_hash(leaf))
 
     def _add(self, leaf_hash: bytes) -> None:
-        for tile in self._tree.add(leaf_hash):
-            self._check_tile(tile)
-        if self._pending and self._pending[0].size == self._tree.size:
-            self._pass(self._tree.size)
+        if self._whole:
+            for tile in self._tree.add(leaf_hash):
+                self._check_tile(tile)
+        self._pass(self._next + 1)
 
     def _pass(self, size: int) -> None:
-        """Compare with every head of this size. When leaves are missing nothing can be said."""
-        root = self._tree.root()
-        while self._pending and self._pending[0].size == size:
+        """Come to ``size`` and compare with every head of it. When leaves are missing nothing can be said."""
+        self._next = size
+        while self._pending and self._pending[0].size <= size:
             head = self._pending.pop(0)
             if self._whole:
-                (self._fits if head.root == root else self._differs).add(head)
+                (self._fits if head.root == self._tree.root() else self._differs).add(head)
 
     def _skip_to(self, seq: int) -> None:
         """Step over what is not there, segment by segment: one may be pruned and the next cut."""
-        while self._tree.size < seq:
-            here = self._tree.size
+        while (here := self._next) < seq:
             self._skip(here, min([seq, *(start for start in self._starts if start > here)]))
 
     def _skip(self, first: int, end: int) -> None:
@@ -182,10 +182,12 @@ class Scan:
             self._find(Verdict.MISSING, f"{end - first} of the records are not there", first, end - 1)
         for seq in range(first, end):
             tile = self._reader.tile(0, seq >> 8)
-            at = (seq & 255) * 32
-            if tile is None:
+            if tile is None:  # however many are missing, by any number that somebody wrote into the file
                 self._whole = False
-            self._add(tile[at : at + 32] if tile else merkle.EMPTY)
+                self._pass(end)
+                return
+            at = (seq & 255) * 32
+            self._add(tile[at : at + 32])
 
     def _check_start(self, seq: int) -> None:
         path = self._starts[seq]
@@ -195,7 +197,7 @@ class Scan:
 
     def _check_tile(self, tile: Tile) -> None:
         stored = self._reader.tile(tile.level, tile.n)
-        if stored == tile.hashes or not self._whole:
+        if stored == tile.hashes:
             return
         span = 1 << (8 * tile.level)
         first = tile.n << (8 * (tile.level + 1))
@@ -246,14 +248,10 @@ class Scan:
 
     def _judge_heads(self) -> None:
         """Heads beyond the end: TRUNCATED. Heads that differ: FORK when the log's own head fits, else EDITED."""
-        if beyond := [head for head in self._pending if head.size > self._tree.size]:
+        if beyond := [head for head in self._pending if head.size > self._next]:
             head = beyond[-1]
-            self._find(
-                Verdict.TRUNCATED,
-                f"have {self._tree.size} records, {head.source} covers {head.size}",
-                self._tree.size,
-                head.size - 1,
-            )
+            text = f"have {self._next} records, {head.source} covers {head.size}"
+            self._find(Verdict.TRUNCATED, text, self._next, head.size - 1)
         if not self._differs or any(f.verdict in (Verdict.EDITED, Verdict.MISSING) for f in self.findings):
             return
         bad = min(self._differs, key=lambda head: head.size)

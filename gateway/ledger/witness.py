@@ -7,7 +7,6 @@ but HTTP; ``request`` and ``cosignatures`` are the log's side.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.ledger import files, merkle, note
-from gateway.ledger.checkpoint import Checkpoint
+from gateway.ledger.checkpoint import Checkpoint, decimal
 from gateway.ledger.note import BadNote, BadSignature, Note, Signature, VerifierKey
 from gateway.ledger.signature import sign, verifier_key, verify
 
@@ -116,15 +115,14 @@ def parse_request(body: bytes) -> tuple[int, list[bytes], Note]:
     top, separator, signed = body.partition(b"\n\n")
     try:
         first, *rest = top.decode("ascii").split("\n")
-        old = first.removeprefix("old ")
         proof = [base64.b64decode(line, validate=True) for line in rest]
-    except (UnicodeDecodeError, binascii.Error) as error:
+    except ValueError as error:
         raise BadNote("expected 'old N', base64 hashes, an empty line and a checkpoint") from error
-    if not separator or not first.startswith("old ") or not old.isdigit() or str(int(old)) != old:
-        raise BadNote("expected 'old N' with a decimal number on the first line")
+    if not separator or not first.startswith("old "):
+        raise BadNote("expected 'old N' on the first line")
     if len(proof) > MAX_PROOF or any(len(item) != 32 for item in proof):
         raise BadNote(f"expected at most {MAX_PROOF} hashes of 32 bytes")
-    return int(old), proof, note.parse(signed)
+    return decimal(first.removeprefix("old ")), proof, note.parse(signed)
 
 
 def cosignatures(body: bytes, signed: Note, trusted: Sequence[VerifierKey]) -> list[Signature]:

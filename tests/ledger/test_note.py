@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger import note, signature
+from gateway.ledger import note, proof, signature
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.note import BadNote, BadSignature, Note
+from gateway.ledger.proof import BadProof
+from gateway.ledger.witness import parse_request
 
 EXAMPLE_KEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
 EXAMPLE = """This is an example message.
@@ -91,6 +95,7 @@ def test_sixteen_post_quantum_signatures_are_accepted() -> None:
         b"text\n\n- name AAAAAAAA\n",
         b"text\n\n\xe2\x80\x94 name !!!!\n",
         b"text\n\n\xe2\x80\x94 name AAAA\n",
+        "text\n\n\u2014 name AAAA\u2014\n".encode(),
         b"text\n\n\xe2\x80\x94 na+me AAAAAAAA\n",
         b"te\x07xt\n\n\xe2\x80\x94 name AAAAAAAA\n",
         b"\xff\n\n\xe2\x80\x94 name AAAAAAAA\n",
@@ -110,17 +115,42 @@ def test_what_is_no_key_is_refused(bad: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "o\n1\n", "o\n01\nAA==\n", "o\n-1\nAA==\n", "o\n1\nAA==\n", "o\n1\n??\n", "o\n1\n\n\n"]
+    "bad",
+    [
+        "",
+        "o\n1\n",
+        "o\n01\nAA==\n",
+        "o\n-1\nAA==\n",
+        "o\n1\nAA==\n",
+        "o\n1\n??\n",
+        "o\n1\n\n\n",
+        f"o\n1\n{'é' * 44}\n",
+        f"o\n{'9' * 19}\n{'A' * 43}=\n",
+        f"o\n{'9' * 5_000}\n{'A' * 43}=\n",
+        "o\n²\nAA==\n",
+    ],
 )
 def test_what_is_no_checkpoint_is_refused(bad: str) -> None:
     with pytest.raises(BadNote):
         Checkpoint.parse(bad)
 
 
-@given(st.binary(max_size=200))
-def test_parsers_refuse_rather_than_fail(data: bytes) -> None:
-    for read in (note.parse, lambda raw: note.parse_key(raw.decode("latin-1"))):
-        try:
-            read(data)
-        except BadNote:
-            continue
+READERS: list[tuple[str, Callable[[str], object]]] = [
+    (EXAMPLE, lambda text: note.parse(text.encode())),
+    (EXAMPLE_KEY, note.parse_key),
+    (str(HEAD), Checkpoint.parse),
+    (f"old 5\nAAAA\n\n{EXAMPLE}", lambda text: parse_request(text.encode())),
+    (f"c2sp.org/tlog-proof@v1\nextra AA==\nindex 7\n\n{EXAMPLE}", lambda text: proof.parse(text.encode())),
+]
+DAMAGE = st.one_of(st.text(max_size=4), st.sampled_from(["9" * 30, "9" * 5_000, "²", "\u2014 "]))
+
+
+@given(st.sampled_from(READERS), st.integers(0, 220), DAMAGE, st.integers(0, 3))
+def test_readers_refuse_rather_than_fail(
+    reader: tuple[str, Callable[[str], object]], at: int, put: str, gone: int
+) -> None:
+    text, read = reader
+    try:
+        read(text[:at] + put + text[at + gone :])
+    except (BadNote, BadProof, UnicodeEncodeError):
+        return

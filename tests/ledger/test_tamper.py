@@ -82,6 +82,22 @@ CASES: dict[str, tuple[Act, list[tuple[Verdict, str, int | None, int | None]]]] 
         lambda data: forgery.execute(the_segment(data), "DELETE FROM leaf WHERE seq=100"),
         [(Verdict.MISSING, "gw.0", 100, 100)],
     ),
+    "a record under a number far away": (
+        lambda data: forgery.execute(the_segment(data), f"UPDATE leaf SET seq = {1 << 62} WHERE seq=100"),
+        [
+            (Verdict.MISSING, "gw.0", 100, 100),
+            (Verdict.MISSING, "gw.0", 704, (1 << 62) - 1),
+            (Verdict.EDITED, "gw.0", 1 << 62, None),
+        ],
+    ),
+    "a segment that begins far away": (
+        lambda data: forgery.execute(
+            Path(shutil.copy(the_segment(data), the_segment(data).with_name(f"{'9' * 12}.db"))),
+            "DELETE FROM leaf",
+            f"UPDATE meta SET value = {'9' * 12} WHERE key = 'first_seq'",
+        ),
+        [(Verdict.MISSING, "gw.0", 704, 999_999_999_998)],
+    ),
     "records deleted in the open tile": (
         lambda data: forgery.execute(the_segment(data), "DELETE FROM leaf WHERE seq BETWEEN 600 AND 602"),
         [(Verdict.MISSING, "gw.0", 600, 602)],

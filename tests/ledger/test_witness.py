@@ -78,7 +78,16 @@ def test_an_empty_tree_has_the_empty_root(witness: Witness) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"old x\n\nz", b"old 01\n\nz", b"old 1\nAAAA\n\nz", b"old 1\n\nnothing", b"\xff\n\n"]
+    "body",
+    [
+        b"",
+        b"old x\n\nz",
+        b"old 01\n\nz",
+        b"old 1\nAAAA\n\nz",
+        b"old 1\n\nnothing",
+        b"\xff\n\n",
+        b"old %s\n\nz" % (b"9" * 5_000),
+    ],
 )
 def test_garbage_is_a_bad_request(witness: Witness, body: bytes) -> None:
     assert witness.add_checkpoint(body).status == 400

@@ -121,11 +121,12 @@ def check_shard(folder: Path, heads: list[Head], peaks: Peaks) -> Iterator[tuple
         gone = ((seq, None) for seq in range(size, int(following.stem) if "pruned" in meta else 0))
         for seq, leaf in chain(gone, rows(path, "SELECT seq, CAST(coalesce(leaf, '') AS BLOB) FROM leaf ORDER BY seq")):
             record = {"shard": folder.name, "seq": seq} if leaf is None else json.loads(leaf)
-            if (record["shard"], record["seq"], seq) != (folder.name, size, size):
-                raise ValueError(f"MISSING: place {size} has record {record['shard']}/{record['seq']}, stored as {seq}")
+            item = tile(folder, seq >> 8)[(seq & 255) * 32 :][:32] if leaf is None else sha256(b"\x00" + leaf).digest()
+            if (record["shard"], record["seq"], seq, len(item)) != (folder.name, size, size, 32):
+                what = f"record {record['shard']}/{record['seq']}, stored as {seq}, of hash '{item.hex()}'"
+                raise ValueError(f"MISSING: place {size} has {what}")
             for shard, count, root in map(str.split, record.get("fields", {}).get("heads", ())):  # an anchor or a seal
                 yield shard, (int(count), b64decode(root), f"an anchor in {folder.name}")
-            item = tile(folder, seq >> 8)[(seq & 255) * 32 :][:32] if leaf is None else sha256(b"\x00" + leaf).digest()
             grow(peaks, item)
             size, hashes = size + 1, (hashes + item)[-32 * 256 :]
             if size % 256 == 0 and hashes != tile(folder, seq >> 8):
