@@ -106,14 +106,16 @@ class EmbeddedPoint:
         cache = template.fresh() if template is not None else None
         return Snapshot(bundle, engine, key, cache, slices.cutter(bundle.reads))
 
-    def _evaluate(self, snapshot: Snapshot, query: Query) -> Decision:
+    def _evaluate(self, snapshot: Snapshot, query: Query, *, whole: bool = False) -> Decision:
+        """Ask the engine. It is given what the record keeps, so nothing else can decide; or the ``whole`` document."""
         facts = document(query, self._gateway, self._params)
         try:
             raw = encode(facts)
             schema.check(raw)
         except (msgspec.ValidationError, TypeError) as error:
             raise Internal(query.context.call_id) from error
-        verdict = snapshot.ask(raw)
+        kept = raw if self._full else snapshot.cut(facts)
+        verdict = snapshot.ask(raw if whole else kept)
         return Decision(
             id=decision_id(),
             allow=verdict.allow,
@@ -124,12 +126,13 @@ class EmbeddedPoint:
             digest=snapshot.bundle.digest,
             policy_version=verdict.policy_version,
             ttl_s=verdict.ttl_s,
-            slice=raw if self._full else snapshot.cut(facts),
+            slice=kept,
         )
 
     def _compare(self, snapshot: Snapshot, query: Query, kept: Decision) -> Decision:
-        """Decide again although it is cached; a difference means the cache is wrong, so it ends here."""
-        fresh = self._evaluate(snapshot, query)
+        """Decide again, by all that is known, although it is cached; a difference means that the cache is wrong or that
+        more is read than was found, so it ends here."""
+        fresh = self._evaluate(snapshot, query, whole=True)
         same = ("allow", "reasons", "obligations", "policy_version", "slice")
         if all(getattr(fresh, name) == getattr(kept, name) for name in same):
             self.stats.hits += 1

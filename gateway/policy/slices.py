@@ -1,7 +1,8 @@
 """Slices: the part of an input document that a policy reads, kept with a record so that it can be decided again.
 
 A slice has the document's shape. Two extra keys say what it does not show by itself: ``absent`` lists read paths that
-the document did not have, ``partial`` lists open maps of which only some entries were kept.
+the document did not have, ``partial`` lists open maps of which only some entries were kept. They are none of the
+schema's paths, so no policy that passed the lint reads them.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ from gateway.policy.files import Files
 from gateway.policy.input import PARAMS, document
 from gateway.policy.keys import compile_key
 from gateway.policy.pdp import Query, RepositoryFacts, SettingsFacts
+from gateway.policy.reads import Reads
 from gateway.policy.regorus import EmbeddedPoint
 from gateway.policy.schema import Gateway
 from gateway.types import Decision, ServableId
@@ -105,10 +107,10 @@ def test_cached_equals_uncached_on_the_shipped_policies(
     make_query: MakeQuery, shipped: Bundle, data: st.DataObject
 ) -> None:
     cached = EmbeddedPoint(shipped, gateway=Gateway(), cache=DecisionCache())
-    plain = EmbeddedPoint(shipped, gateway=Gateway())
+    plain = EmbeddedPoint(shipped, gateway=Gateway(), record_input="full")
     for query in data.draw(st.lists(queries(make_query), min_size=2, max_size=8)):
         for _ in range(2):
-            assert essence(run(cached, query)) == essence(run(plain, query))
+            assert essence(run(cached, query), shipped.reads) == essence(run(plain, query), shipped.reads)
 
 
 def test_cached_equals_uncached_on_random_policies(make_query: MakeQuery) -> None:
@@ -118,7 +120,7 @@ def test_cached_equals_uncached_on_random_policies(make_query: MakeQuery) -> Non
         source = "\n\n".join([HEAD, *tests, f"allow if count(proven) <= {chance.randint(0, 2)}"])
         bundle = Bundle.linted(Files(modules={"a.rego": source}))
         cached = EmbeddedPoint(bundle, gateway=Gateway(), cache=DecisionCache())
-        plain = EmbeddedPoint(bundle, gateway=Gateway())
+        plain = EmbeddedPoint(bundle, gateway=Gateway(), record_input="full")
         for _ in range(60):
             query = make_query(
                 who=chance.choice("ab"),
@@ -128,7 +130,7 @@ def test_cached_equals_uncached_on_random_policies(make_query: MakeQuery) -> Non
                 model=chance.choice(["diabetes", None]),
                 shapes=chance.choice([((1, 2),), ((2, 2),)]),
             )
-            assert essence(run(cached, query)) == essence(run(plain, query))
+            assert essence(run(cached, query), bundle.reads) == essence(run(plain, query), bundle.reads)
 
 
 VALUES = ("1", "true", "null", '"a"', "[]", "{}")
@@ -152,9 +154,11 @@ def run(point: EmbeddedPoint, query: Query) -> Decision:
     return done.value.value
 
 
-def essence(decision: Decision) -> tuple[object, ...]:
+def essence(decision: Decision, reads: Reads | None) -> tuple[object, ...]:
+    """What two decisions share when one was made by the whole document and the other by what ``reads`` names of it."""
     reasons, obligations = sorted(map(repr, decision.reasons)), sorted(map(repr, decision.obligations))
-    return decision.allow, decision.servable, reasons, obligations, decision.slice, decision.policy_version
+    read = slices.cut(msgspec.json.decode(decision.slice), reads)  # of a slice, that is itself
+    return decision.allow, decision.servable, reasons, obligations, read, decision.policy_version
 
 
 @pytest.fixture
@@ -174,6 +178,25 @@ def test_a_hit_has_its_own_id_names_its_source_and_its_own_servable(
 
 
 OTHER = ServableId("diabetes", "2", "sha256:11")
+
+
+def test_what_was_not_found_to_be_read_is_not_there(shipped: Bundle, make_query: MakeQuery) -> None:
+    """The engine sees what the record keeps, and nothing else."""
+    assert shipped.reads is not None
+    less = dataclasses.replace(shipped, reads=shipped.reads - {("model", "name")})
+    decision = run(EmbeddedPoint(less, gateway=Gateway(), cache=DecisionCache()), make_query())
+    assert (decision.allow, set(decision.codes)) == (False, {"model", "sensitive", "provenance"})
+
+
+def test_verification_decides_by_the_whole_document(make_query: MakeQuery) -> None:
+    """A path that was overlooked changes no decision unseen: the next hit that is verified ends the cache."""
+    rules = "default urgent := false\n\nurgent if input.request.priority == 1\n\nallow if not urgent"
+    source = f"{HEAD}\n\n{rules}"
+    bundle = dataclasses.replace(Bundle.linted(Files(modules={"a.rego": source})), reads=frozenset({("model", "name")}))
+    point = EmbeddedPoint(bundle, gateway=Gateway(), cache=DecisionCache(), verify=1.0)
+    query = make_query(params={"priority": 1})
+    assert run(point, query).allow is True
+    assert run(point, query).codes == ("cache_mismatch",)
 
 
 def test_denials_are_decided_afresh(point: EmbeddedPoint, make_query: MakeQuery) -> None:
