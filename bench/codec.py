@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 import timeit
 
@@ -33,6 +34,7 @@ def request(**data: object) -> bytes:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     head = ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=[1, 30])
     raw = request(inputs=[head], raw_input_contents=[bytes(120)])
     wide = ModelInferRequest.InferInputTensor(

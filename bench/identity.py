@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 import time
@@ -136,6 +137,7 @@ def obligations(folder: Path) -> dict[str, Callable[[], object]]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print(describe())
     with tempfile.TemporaryDirectory() as folder:
         cases = {**credentials(Path(folder)), **obligations(Path(folder))}

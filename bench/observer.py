@@ -7,10 +7,10 @@ for metrics, usage and traces (sampled to 200 traces a second, handed to nobody)
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import platform
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -106,7 +106,9 @@ def resident() -> int:
 
 def main() -> None:
     """Print the table."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("records", type=int, nargs="?", default=200_000)
+    count = parser.parse_args().records
     with tempfile.TemporaryDirectory() as folder:
         root, data = Path(folder) / "ledger", Path(folder)
         fill(root, count)

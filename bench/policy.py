@@ -9,6 +9,7 @@ holds on a busy machine too. The law: a hit at most 3 us, a miss at most 150 us,
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import platform
 import shutil
@@ -121,7 +122,7 @@ def row(table: Table, name: str, measured: tuple[float, float]) -> None:
     table.add_row(name, f"{measured[0]:.1f}", f"{measured[1]:.1f}")
 
 
-async def main() -> None:
+async def measure() -> None:
     """Measure and print."""
     bundle = Bundle.linted(read_directory(ROOT / "policies"))
     asked, gateway = query(), Gateway()
@@ -159,5 +160,10 @@ async def main() -> None:
     console.print(table)
 
 
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    asyncio.run(measure())
+
+
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

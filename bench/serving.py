@@ -6,6 +6,7 @@ what a hop to a thread costs, and throughput with and without batching while bus
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import platform
@@ -158,6 +159,7 @@ def _peak() -> int:
 
 def main() -> None:
     """Print one table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     title = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, ort {ort.__version__}"
     table = Table("what", "cost", title=title)
     with ThreadPoolExecutor(2) as executor:
