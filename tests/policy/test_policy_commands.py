@@ -37,7 +37,7 @@ def test_the_shipped_policies_check_and_test() -> None:
     assert not_run == ["gateway/authz/authz_test.rego", "canaries.json"]
     tested = run("test", SHIPPED, "--min-coverage", 100)
     assert tested.exit_code == 0, tested.output
-    assert "23 tests, 0 failed, 100.0 %" in tested.output
+    assert "24 tests, 0 failed, 100.0 %" in tested.output
     assert "canaries, 0 failed" in tested.output
 
 
@@ -57,7 +57,7 @@ def test_a_failing_test_fails(policies: Path) -> None:
     tested = run("test", policies)
     assert tested.exit_code == 1
     assert f"FAIL more_test.test_wrong ({file}:3)" in tested.output
-    assert "24 tests, 1 failed" in tested.output
+    assert "25 tests, 1 failed" in tested.output
 
 
 def test_a_failing_canary_fails_with_its_line(policies: Path) -> None:

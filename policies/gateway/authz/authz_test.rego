@@ -54,6 +54,13 @@ test_a_model_that_data_does_not_know_is_denied if {
 	codes == {"model", "sensitive", "provenance"} with input as changed("/model/name", "unheard-of")
 }
 
+test_nor_for_those_who_may_read_what_is_sensitive if {
+	codes == {"model", "sensitive", "provenance"} with input as changes({
+		"/subject/id": "screening-app",
+		"/model/name": "unheard-of",
+	})
+}
+
 test_the_network_of_the_tenant if {
 	authz.decision.allow with input as changed("/request/peer_ip", "::1")
 	codes == {"network"} with input as changed("/request/peer_ip", "8.8.8.8")
