@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.ledger import files, note, readonly
+from gateway.ledger import files, note, readonly, segment
 from gateway.ledger.checkpoint import Checkpoint
 from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.tail import Tail
@@ -48,12 +49,9 @@ def anchored(directory: Path) -> list[Stored]:
     path = directory / TABLE
     if not path.exists():
         return []
-    try:
-        with closing(readonly.connect(path)) as db:
-            rows = db.execute(_ANCHORED).fetchall()
+    with _sound(path), closing(readonly.connect(path)) as db:
+        rows = db.execute(_ANCHORED).fetchall()
         return [Stored(Checkpoint.parse((signed := note.parse(raw)).text), signed, t_us) for raw, t_us in rows]
-    except (sqlite3.DatabaseError, note.BadNote, UnicodeDecodeError) as error:
-        raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from a copy") from error
 
 
 def tail(directory: Path) -> Tail | None:
@@ -67,6 +65,17 @@ def tail(directory: Path) -> Tail | None:
     except (sqlite3.DatabaseError, UnicodeDecodeError):  # it only helps to be exact: nothing rests on it
         return None
     return Tail(int(row[0]), bytes(row[1])) if row and None not in row else None
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """A damaged table, and a disk that takes none, as errors of ours. Raises: LedgerCorrupt, LedgerUnwritable."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, note.BadNote, UnicodeDecodeError, TypeError) as error:
+        if isinstance(error, sqlite3.Error) and not segment.damaged(error):
+            raise segment.unwritable(error, path) from error
+        raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from a copy") from error
 
 
 def _create(path: Path) -> None:
@@ -92,48 +101,45 @@ class Heads:
         self._db: sqlite3.Connection | None = None
 
     def open(self) -> tuple[int, bytes] | None:
-        """Open for writing; returns size and root of the tree that was last signed for (or about to be)."""
+        """Open for writing; returns size and root of the tree that was last signed for (or about to be).
+
+        Raises: LedgerCorrupt, LedgerUnwritable.
+        """
         path = self._directory / TABLE
-        if not path.exists():
-            _create(path)
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=DELETE").fetchall()  # several processes may write: no WAL here
-        self._db.execute("PRAGMA synchronous=FULL")
-        row = self._db.execute("SELECT size, root FROM state").fetchone()
-        return (int(row[0]), bytes(row[1])) if row else None
+        with _sound(path):
+            if not path.exists():
+                _create(path)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=DELETE").fetchall()  # several processes may write: no WAL here
+            self._db.execute("PRAGMA synchronous=FULL")
+            row = self._db.execute("SELECT size, root FROM state").fetchone()
+            return (int(row[0]), bytes(row[1])) if row else None
 
     def promise(self, root: bytes, tail: Tail) -> None:
-        """Store, before anything is signed, what will be signed: no other root may ever be signed for this size."""
-        db = self._open()
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        """Store, before anything is signed, what will be signed: no other root may ever be signed for this size.
+
+        Raises: LedgerCorrupt, LedgerUnwritable; nothing may be signed then.
+        """
+        with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO state VALUES (1,?,?)", (tail.size, root))
             db.execute("INSERT OR REPLACE INTO tail VALUES (1,?,?)", tail)
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
     def publish(self, signed: note.Note) -> None:
         """Put the newest head where everyone finds it."""
         files.replace(self._directory / NEWEST, str(signed).encode())
 
     def anchor(self, size: int, signed: note.Note, t_us: int) -> None:
-        """Keep a head for good. For a size that is there already, new signature lines join the old ones."""
-        db = self._open()
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        """Keep a head for good. For a size that is there already, new signature lines join the old ones.
+
+        Raises: LedgerCorrupt, LedgerUnwritable.
+        """
+        with self._transaction() as db:
             row = db.execute("SELECT note FROM head WHERE size=?", (size,)).fetchone()
             before = note.parse(row[0].encode()) if row else None
             if before is not None and before.text == signed.text:
                 fresh = [line for line in signed.signatures if line not in before.signatures]
                 signed = before.signed_by(*fresh)
             db.execute("INSERT OR REPLACE INTO head VALUES (?,?,?)", (size, t_us, str(signed)))
-            db.execute("COMMIT")
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -141,7 +147,17 @@ class Heads:
             self._db.close()
             self._db = None
 
-    def _open(self) -> sqlite3.Connection:
-        if self._db is None:
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        db = self._db
+        if db is None:
             raise LedgerCorrupt(f"{self._directory}: the heads are not open")
-        return self._db
+        with _sound(self._directory / TABLE):
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise

@@ -127,10 +127,7 @@ class Notary:
                     fresh[shard] = self._sign(tree)
                 self.alarms.pop(shard, None)
             except (LedgerError, OSError) as error:
-                if self.alarms.get(shard) != str(error):
-                    log.critical("notary.refused", extra={"shard": shard, "error": str(error)})
-                self.alarms[shard] = str(error)
-                self._forget(shard)
+                self._refuse(shard, error)
         return fresh
 
     def catch_up(self) -> Mapping[str, Checkpoint]:
@@ -141,14 +138,18 @@ class Notary:
         return newest
 
     def anchor(self) -> Mapping[str, Checkpoint]:
-        """Keep the newest heads for good, with every signature that we can give; returns them for the anchor event."""
+        """Keep the newest heads for good, with every signature that we can give; returns them for the anchor event.
+        A shard whose heads cannot be kept is in ``alarms``, and in no anchor."""
         kept: dict[str, Checkpoint] = {}
-        for shard, tree in self._trees.items():
+        for shard, tree in list(self._trees.items()):
             if tree.signed is None:
                 continue
             head = Checkpoint.parse(tree.signed.text)
-            tree.heads.anchor(head.size, self._note(head, kinds=("ed25519", "mldsa44")), self._clock_us())
-            kept[shard] = head
+            try:
+                tree.heads.anchor(head.size, self._note(head, kinds=("ed25519", "mldsa44")), self._clock_us())
+                kept[shard] = head
+            except (LedgerError, OSError) as error:
+                self._refuse(shard, error)
         return kept
 
     def close(self) -> None:
@@ -158,6 +159,12 @@ class Notary:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+    def _refuse(self, shard: str, error: Exception) -> None:
+        if self.alarms.get(shard) != str(error):
+            log.critical("notary.refused", extra={"shard": shard, "error": str(error)})
+        self.alarms[shard] = str(error)
+        self._forget(shard)
 
     def _tree(self, shard: str) -> ShardTree:
         tree = self._trees.get(shard)

@@ -92,7 +92,7 @@ def check_meta(db: sqlite3.Connection, path: Path, shard: str) -> bytes:
             )
         meta = dict(db.execute("SELECT key, value FROM meta"))
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
+        if not damaged(error):
             raise
         raise LedgerCorrupt(f"{path} is not a readable segment ({error}): restore it from its copy") from error
     if (meta.get("shard"), meta.get("first_seq")) != (shard, first_seq(path)):
@@ -275,6 +275,12 @@ class Segment:
     def close(self) -> None:
         """Close; the last connection to close moves the WAL into the file."""
         self._db.close()
+
+
+def damaged(error: Exception) -> bool:
+    """Whether it is about the bytes of a file; False for a fault of disk, rights or locks."""
+    about = ("no such", "Could not decode")
+    return not isinstance(error, sqlite3.OperationalError) or any(text in str(error) for text in about)
 
 
 def unwritable(error: sqlite3.Error | OSError, path: Path) -> LedgerUnwritable:

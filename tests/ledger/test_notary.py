@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from gateway.ledger.notary import Notary
 from gateway.ledger.verdict import Verdict
 from gateway.ledger.verify import verify_data
 
+from . import forgery
 from .conftest import Open, clock_us, fill
 
 
@@ -84,6 +86,43 @@ async def test_it_refuses_a_tree_that_is_not_the_one_it_signed(root: Path, open_
     assert "not those that were signed" in notary.alarms["gw.0"]
     assert (root / "gw.0" / "checkpoint").read_bytes() == before
     notary.close()
+
+
+def half_gone(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES: list[Callable[[Path], None]] = [
+    half_gone,
+    lambda path: path.write_bytes(b"not a database, whatever its name may be" * 200),
+    lambda path: forgery.execute(path, "UPDATE state SET size = NULL"),
+    lambda path: forgery.execute(path, "DROP TABLE state"),
+    lambda path: forgery.execute(path, "UPDATE head SET note = CAST(x'ff' AS TEXT)"),
+    lambda path: forgery.execute(path, "UPDATE head SET note = 'text'"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_table_of_heads_is_an_alarm_and_stops_no_other_shard(
+    root: Path, open_shard: Open, keys: LogKeys, damage: Callable[[Path], None]
+) -> None:
+    for shard in ("gw.0", "gw.1"):
+        await fill(await open_shard(shard), 300)
+    one = Notary(root, keys, clock_us=clock_us)
+    one.open()
+    one.step()
+    one.anchor()
+    one.close()
+    damage(root / "gw.0" / "checkpoints.db")
+    other = Notary(root, keys, clock_us=clock_us)
+    other.open()
+    assert "gw.1" in other.step()
+    kept = other.anchor()
+    other.close()
+    assert set(kept) == {"gw.1"}
+    assert set(other.alarms) == {"gw.0"}
+    assert "checkpoints.db cannot be read" in other.alarms["gw.0"]
+    assert "restore it from a copy" in other.alarms["gw.0"]
 
 
 async def test_a_shard_older_than_its_head_is_neither_signed_nor_continued(
