@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from gateway.ledger.follower import Batch
 from gateway.ledger.projection import Projection
 from gateway.observer.cells import Counter
-from gateway.observer.followers import open_projection, positions, set_aside
+from gateway.observer.projections import take_up
 
 log = logging.getLogger(__name__)
 
@@ -100,16 +100,11 @@ class Delivery(Generic[Item]):
         return self._name
 
     def open(self, size: Callable[[str], int]) -> None:
-        """Restore the positions; a ledger shorter than what was delivered is another ledger: start over.
+        """Restore the positions; damaged ones, or a ledger shorter than what was delivered, mean starting over.
 
         Raises: LedgerNewer, OSError, sqlite3.OperationalError.
         """
-        self._projection = open_projection(self._path, "", 1)
-        self._next = positions(self._projection)
-        if any(size(shard) < following for shard, following in self._next.items()):
-            self._projection.close()
-            set_aside(self._path)
-            self._projection, self._next = open_projection(self._path, "", 1), {}
+        self._projection, self._next = take_up(self._path, size)
 
     def position(self, shard: str) -> int:
         """The first leaf whose items were not yet taken."""

@@ -12,6 +12,7 @@ from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.follower import Batch
 from gateway.ledger.projection import Projection
 from gateway.ledger.record import Record, decode
+from gateway.observer.projections import take_up
 
 UNREADABLE = "unreadable"
 """The kind that stands for a leaf which is no record: counted, never skipped in silence."""
@@ -63,18 +64,14 @@ class FoldFollower:
     def open(self, size: Callable[[str], int]) -> None:
         """Restore fold and positions; ``size`` tells how many leaves a shard has.
 
-        A database that is none, or a ledger shorter than what was followed, means starting over from the ledger.
+        A damaged database, or a ledger shorter than what was followed, means starting over from the ledger.
 
         Raises: LedgerNewer, OSError, sqlite3.OperationalError.
         """
-        self._projection = open_projection(self._path, self._fold.tables, self._fold.version)
-        self._next = positions(self._projection)
-        if any(size(shard) < following for shard, following in self._next.items()):
-            self._projection.close()
-            set_aside(self._path)
-            self._projection = open_projection(self._path, self._fold.tables, self._fold.version)
-            self._next = {}
-        self._fold.restore(self._projection.db)
+        fold = self._fold
+        self._projection, self._next = take_up(
+            self._path, size, tables=fold.tables, version=fold.version, restore=fold.restore
+        )
         self._committed_ns = self._clock_ns()
 
     def position(self, shard: str) -> int:
@@ -125,29 +122,3 @@ def records(shard: str, batch: Batch) -> Iterator[tuple[int, Record]]:
     """``record_of`` of each leaf in ``batch``, with its number."""
     for seq, leaf in batch:
         yield seq, record_of(shard, seq, leaf)
-
-
-def open_projection(path: Path, tables: str, version: int) -> Projection:
-    """``Projection.open``, but a file that is no database is set aside: it is only a projection.
-
-    Raises: LedgerNewer, OSError, sqlite3.OperationalError.
-    """
-    try:
-        return Projection.open(path, tables, version=version)
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError:
-        set_aside(path)
-        return Projection.open(path, tables, version=version)
-
-
-def set_aside(path: Path) -> None:
-    """Rename ``path`` to ``<name>.broken``, so that the next one starts empty."""
-    path.replace(path.with_suffix(".broken"))
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-
-def positions(projection: Projection) -> dict[str, int]:
-    """The stored position of every shard."""
-    return dict(projection.db.execute("SELECT shard, next FROM position"))
