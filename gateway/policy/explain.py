@@ -59,7 +59,7 @@ def _names(engine: Interpreter, text: str, rule: str) -> tuple[str, ...] | None:
 def _values(bundle: Bundle, document: Document) -> dict[str, object]:
     """Values at the paths that the policy reads; a path without a value is left out."""
     found = {}
-    for path in sorted(bundle.reads or {()}):
+    for path in sorted({()} if bundle.reads is None else bundle.reads):
         value = _at(document, path)
         if value is not _NOTHING:
             found[".".join(("input", *path))] = value

@@ -113,7 +113,7 @@ class OpaPoint:
             engine="opa",
             policy_version=verdict.policy_version,
             ttl_s=verdict.ttl_s,
-            slice=raw if self.reads is None else slices.cut(facts, self.reads),
+            slice=raw if self.reads is None else slices.cut(facts, self.reads).kept,
         )
 
     async def ask(self, raw: bytes, timeout_s: float, traceparent: str = "") -> tuple[Verdict, str]:

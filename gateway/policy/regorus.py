@@ -114,8 +114,8 @@ class EmbeddedPoint:
             schema.check(raw)
         except (msgspec.ValidationError, TypeError) as error:
             raise Internal(query.context.call_id) from error
-        kept = raw if self._full else snapshot.cut(facts)
-        verdict = snapshot.ask(raw if whole else kept)
+        kept, shown = (raw, raw) if self._full else snapshot.cut(facts)
+        verdict = snapshot.ask(raw if whole else shown)
         return Decision(
             id=decision_id(),
             allow=verdict.allow,
@@ -151,7 +151,7 @@ class Snapshot:
         engine: Interpreter,
         key: Callable[[Query], Hashable] | None,
         cache: DecisionCache | None,
-        cut: Callable[[Document], bytes],
+        cut: Callable[[Document], slices.Cut],
     ) -> None:
         self.bundle = bundle
         self.engine = engine

@@ -11,20 +11,22 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
 import orjson
 
-from gateway.policy.canaries import failures, parse
+from gateway.policy.canaries import Canary, failures, parse
 from gateway.policy.findings import Finding, PolicyInvalid
+from gateway.policy.input import encode
 from gateway.policy.interpreter import ENTRYPOINT, Interpreter, RegoError
 from gateway.policy.lint import lint
 from gateway.policy.lint.calls import full_name
 from gateway.policy.lint.scope import head_kind
 from gateway.policy.reads import Reads, reads_of
 from gateway.policy.samples import samples
+from gateway.policy.slices import cut
 from gateway.policy.syntax import Unknown, modules
 from gateway.policy.testing import TestResult, run_tests
 from gateway.policy.verdict import Verdict, failed, read
@@ -86,9 +88,11 @@ def judge(task: Task) -> Outcome:
         if not any(finding.severity == "error" for finding in findings):
             findings += tuple(sorted(set(_evaluate_each(engine))))
         if not any(finding.severity == "error" for finding in findings):
+            reads = reads_of(ast)
             findings += tuple(_time(engine, min(task.modules), task.max_decision_ms))
+            findings += tuple(overlooked(engine, reads, min(task.modules), parse(task.canaries) if task.vet else ()))
             vetted = _vet(engine, task) if task.vet else Outcome(())
-            return Outcome(findings + vetted.findings, reads_of(ast), vetted.tests, vetted.canaries)
+            return Outcome(findings + vetted.findings, reads, vetted.tests, vetted.canaries)
     except RegoError as error:
         return Outcome((Finding.of_engine(str(error), "data.json"),))
     except (PolicyInvalid, Unknown) as trouble:
@@ -118,6 +122,22 @@ def _answer(engine: Interpreter, raw: bytes) -> Verdict:
         return read(engine.evaluate(raw.decode()))
     except RegoError as error:
         return failed(error)
+
+
+def overlooked(engine: Interpreter, reads: Reads | None, file: str, canaries: Sequence[Canary]) -> Iterator[Finding]:
+    """Samples and canaries that are decided otherwise by what the policy was found to read than by the whole document:
+    then it reads more, and a gateway, which gives it no more, would not decide as its author wrote."""
+    documents = [(f"a sample of {_group(document)}", document) for document in samples()]
+    documents += [(f"canary {canary.name}", canary.document()) for canary in canaries]
+    for name, document in documents:
+        if _answer(engine, encode(document)) != _answer(engine, cut(document, reads).shown):
+            text = f"{name} is decided otherwise by what the policy is known to read: write input.… where it is read"
+            yield Finding(file, 0, 0, "overlooked-read", text)
+
+
+def _group(document: Mapping[str, object]) -> str:
+    action = document["action"]
+    return str(action["group"]) if isinstance(action, dict) else ""
 
 
 def _parse_each(sources: Mapping[str, str]) -> Iterator[Finding]:
@@ -152,9 +172,7 @@ def _time(engine: Interpreter, file: str, max_ms: float) -> Iterator[Finding]:
         text = orjson.dumps(document).decode()
         best = min(_run_ms(engine, text) for _ in range(3))
         if best > max_ms:
-            action = document["action"]
-            group = action["group"] if isinstance(action, dict) else ""
-            said = f"one {group} decision takes {best:.1f} ms, at most {max_ms:g} ms are allowed"
+            said = f"one {_group(document)} decision takes {best:.1f} ms, at most {max_ms:g} ms are allowed"
             yield Finding(file, 0, 0, "too-slow", said)
 
 

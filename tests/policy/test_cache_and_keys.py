@@ -157,7 +157,7 @@ def run(point: EmbeddedPoint, query: Query) -> Decision:
 def essence(decision: Decision, reads: Reads | None) -> tuple[object, ...]:
     """What two decisions share when one was made by the whole document and the other by what ``reads`` names of it."""
     reasons, obligations = sorted(map(repr, decision.reasons)), sorted(map(repr, decision.obligations))
-    read = slices.cut(msgspec.json.decode(decision.slice), reads)  # of a slice, that is itself
+    read = slices.cut(msgspec.json.decode(decision.slice), reads).shown  # of a slice, that is itself without marks
     return decision.allow, decision.servable, reasons, obligations, read, decision.policy_version
 
 

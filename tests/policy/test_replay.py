@@ -8,12 +8,10 @@ import msgspec
 import pytest
 
 from gateway.ledger.record import Record
-from gateway.policy import slices
 from gateway.policy.bundle import Bundle
 from gateway.policy.explain import explain
 from gateway.policy.files import Files
 from gateway.policy.incumbents import Incumbents
-from gateway.policy.input import encode
 from gateway.policy.obligations import kind
 from gateway.policy.pdp import Query
 from gateway.policy.regorus import EmbeddedPoint
@@ -145,33 +143,6 @@ def test_a_hundred_thousand_decisions_in_half_a_minute(shipped: Bundle, make_que
     report = replay(records, shipped)
     assert time.monotonic() - begun < 30
     assert (report.replayed, report.changed) == (100_000, [])
-
-
-@pytest.mark.parametrize(
-    ("reads", "wanted", "missing"),
-    [
-        (["subject.id"], ["subject.id"], []),
-        (["subject.id"], ["subject"], ["subject"]),
-        (["subject"], ["subject.id"], []),
-        (["subject.claims.role"], ["subject.claims.role"], []),
-        (["subject.claims.role"], ["subject.claims.other"], ["subject.claims.other"]),
-        (["subject.claims.role"], ["subject.claims"], ["subject.claims"]),
-        (["subject.claims"], ["subject.claims.other"], []),
-        (["subject.claims.gone"], ["subject.claims.gone.deeper"], []),
-        (["model.name"], [""], ["the whole input"]),
-        (["tensors.inputs"], ["tensors"], ["tensors"]),
-        (["tensors"], ["tensors.batch"], []),
-    ],
-)
-def test_what_a_slice_holds(reads: list[str], wanted: list[str], missing: list[str]) -> None:
-    document = sample()
-    document["subject"]["claims"] = {"role": {"deep": 1}, "other": 2}  # type: ignore[index]  # a section is a dict
-    paths = lambda names: frozenset(tuple(n.split(".")) if n else () for n in names)  # noqa: E731  # used twice
-    kept = msgspec.json.decode(slices.cut(document, paths(reads)))
-    assert list(slices.lacks(kept, paths(wanted))) == missing
-    assert slices.cutter(paths(reads))(document) == slices.cut(document, paths(reads))
-    full = msgspec.json.decode(encode(document))
-    assert list(slices.lacks(full, paths(wanted))) == []
 
 
 def test_an_explanation_names_checks_values_and_lines(shipped: Bundle) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from gateway.policy.bundle import Bundle
+from gateway.policy.canaries import Canary
 from gateway.policy.files import Files
 from gateway.policy.findings import PolicyInvalid
-from gateway.policy.trial import Task, judge, trial
+from gateway.policy.interpreter import Interpreter
+from gateway.policy.samples import sample
+from gateway.policy.trial import Task, judge, overlooked, trial
 
 HEAD = 'package gateway.authz\n\ndefault decision := {"v": 1, "allow": false, "reasons": [], "obligations": []}\n\n'
 
@@ -63,6 +66,23 @@ def test_a_death_of_the_engine_is_a_finding(monkeypatch: pytest.MonkeyPatch, tmp
 def test_the_engines_own_findings_have_a_place(body: str, code: str, line: int, col: int) -> None:
     found = judge(task(body)).findings
     assert (found[0].code, found[0].line, found[0].col) == (code, line, col)
+
+
+def test_a_read_that_the_analysis_overlooked_is_found_before_it_decides() -> None:
+    """None is known; this says one thing to the analysis and another to the engine."""
+    rules = 'default p := false\n\np if input.model.name == "some-model"\n\n'
+    body = rules + 'decision := {"v": 1, "allow": p, "reasons": [], "obligations": []}'
+    engine = Interpreter({"p.rego": HEAD + body}, "{}")
+    name = sample()["model"]["name"]  # type: ignore[index]  # a section is a dict
+    assert name == "some-model"
+    assert list(overlooked(engine, frozenset({("model", "name")}), "p.rego", ())) == []
+    found = list(overlooked(engine, frozenset({("subject", "id")}), "p.rego", (CANARY,)))
+    assert {finding.code for finding in found} == {"overlooked-read"}
+    assert any("a sample of inference is decided otherwise" in finding.text for finding in found)
+    assert any("canary mine" in finding.text for finding in found)
+
+
+CANARY = Canary(name="mine", action="inference:infer", allow=True)
 
 
 def test_a_broken_test_file_is_named() -> None:

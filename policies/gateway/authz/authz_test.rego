@@ -54,7 +54,7 @@ test_a_model_that_data_does_not_know_is_denied if {
 	codes == {"model", "sensitive", "provenance"} with input as changed("/model/name", "unheard-of")
 }
 
-test_nor_for_those_who_may_read_what_is_sensitive if {
+test_an_unknown_model_does_not_open_for_a_clinician if {
 	codes == {"model", "sensitive", "provenance"} with input as changes({
 		"/subject/id": "screening-app",
 		"/model/name": "unheard-of",

@@ -43,7 +43,7 @@ obligations contains {"type": "mask_outputs", "names": sensitive_outputs, "with"
 default reads_sensitive := false
 
 reads_sensitive if {
-	count(sensitive_outputs) > 0 # of a model that data knows, and not asked where there is nothing to mask
+	count(sensitive_outputs) > 0 # defined only for a model that data knows; not asked where nothing is masked
 	granted("sensitive:read")
 }
 
