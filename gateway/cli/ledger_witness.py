@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.cli.ledger_options import DEFAULT, Data, plain_errors
 from gateway.ledger import heads, trust
+from gateway.ledger.checkpoint import decimal
 from gateway.ledger.cosign import cosign, http
 from gateway.ledger.errors import KeyMissing, LedgerError
 from gateway.ledger.logkeys import LogKeys
-from gateway.ledger.note import parse_key
+from gateway.ledger.note import BadNote, parse_key
 from gateway.ledger.verify import GOVERNANCE
 from gateway.ledger.witness import Witness
 
@@ -62,11 +63,18 @@ def _handler(made: Witness) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            length = self.headers.get("Content-Length", "")
-            if self.path != "/add-checkpoint" or not length.isdigit() or int(length) > _MAX_BODY:
-                self.send_error(404 if self.path != "/add-checkpoint" else 413)
+            if self.path != "/add-checkpoint":
+                self.send_error(404)
                 return
-            reply = made.add_checkpoint(self.rfile.read(int(length)))
+            try:
+                length = decimal(self.headers.get("Content-Length", ""))
+            except BadNote:
+                self.send_error(411)
+                return
+            if length > _MAX_BODY:
+                self.send_error(413)
+                return
+            reply = made.add_checkpoint(self.rfile.read(length))
             self.send_response(reply.status)
             self.send_header("Content-Type", reply.content_type)
             self.send_header("Content-Length", str(len(reply.body)))

@@ -40,6 +40,8 @@ def newest(directory: Path) -> Stored | None:
         return Stored(Checkpoint.parse(signed.text), signed, path.stat().st_mtime_ns // 1000)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise LedgerCorrupt(f"{path} cannot be read ({error.strerror}): restore it from a copy") from error
     except note.BadNote as error:
         raise LedgerCorrupt(f"{path} is no signed checkpoint ({error}): restore it from a copy") from error
 

@@ -20,7 +20,7 @@ from gateway.ledger import events
 from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.reader import ShardReader
-from gateway.ledger.reading import reads
+from gateway.ledger.reading import Int64, reads
 
 _PAGE = struct.Struct("<8s32s16sq")
 _MAGIC = b"GWOWED01"
@@ -65,7 +65,7 @@ class OwedPage:
 class _Line(msgspec.Struct, gc=False):
     kind: str
     boot: str = ""
-    fields: Mapping[str, bool | int | str | list[str]] = {}
+    fields: Mapping[str, bool | Int64 | str | list[str]] = {}
 
 
 _read = reads(_Line)
@@ -154,7 +154,11 @@ def found(reader: ShardReader, fields: Mapping[str, object]) -> int:
     first, last = fields.get("found_first"), fields.get("found_last")
     if not isinstance(first, int) or not isinstance(last, int):
         return 0
-    return sum(b'"kind":"call"' in leaf[:64] for _, leaf in reader.read(first, last - first + 1))
+    calls, seq = 0, max(first, 0)
+    while seq <= last and (batch := reader.read(seq, min(_BATCH, last - seq + 1))):
+        calls += sum(b'"kind":"call"' in leaf[:64] for number, leaf in batch if number <= last)
+        seq = batch[-1][0] + 1
+    return calls
 
 
 def _newest_first(reader: ShardReader) -> Iterator[_Line]:

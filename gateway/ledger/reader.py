@@ -126,6 +126,8 @@ class ShardReader:
     def _query(self, path: Path, sql: str, arguments: tuple[int, ...]) -> list[tuple[Any, ...]]:
         try:
             return self._connection(path).execute(sql, arguments).fetchall()
+        except OverflowError:  # a number that SQLite does not hold is no record's
+            return []
         except UnicodeDecodeError as error:  # SQLite quotes damaged names in what it says
             self.close()
             raise LedgerCorrupt(f"{path} cannot be read: restore it from its copy") from error

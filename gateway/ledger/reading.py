@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 
@@ -11,6 +11,9 @@ from gateway.ledger.errors import LedgerCorrupt
 from gateway.malformed import MALFORMED
 
 T = TypeVar("T")
+
+Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What every number of a record is within: SQLite and other readers hold no others."""
 
 
 def reads(kind: type[T]) -> Callable[[bytes], T]:

@@ -19,7 +19,7 @@ from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.owed import found
 from gateway.ledger.pruned import Pruned
 from gateway.ledger.reader import ShardReader
-from gateway.ledger.reading import reads
+from gateway.ledger.reading import Int64, reads
 from gateway.ledger.tail import Tail
 from gateway.ledger.tree import Tile, Tree
 from gateway.ledger.verdict import Coverage, Finding, Verdict
@@ -46,11 +46,11 @@ class Line(msgspec.Struct, gc=False):
     v: int
     kind: str
     shard: str
-    seq: int
+    seq: Int64
     boot: str = ""
-    t_us: int = 0
-    dur_us: int = 0
-    fields: Mapping[str, bool | int | str | list[str]] = {}
+    t_us: Int64 = 0
+    dur_us: Int64 = 0
+    fields: Mapping[str, bool | Int64 | str | list[str]] = {}
 
 
 _read = reads(Line)

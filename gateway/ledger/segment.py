@@ -90,6 +90,8 @@ def check_meta(db: sqlite3.Connection, path: Path, shard: str) -> bytes:
             raise LedgerNewer(
                 f"{path} has schema {schema}, this software knows {SCHEMA}: run the version that wrote it"
             )
+        if schema < 1:
+            raise LedgerCorrupt(f"{path} has schema {schema}, which never was: restore it from its copy")
         meta = dict(db.execute("SELECT key, value FROM meta"))
     except sqlite3.DatabaseError as error:
         if not damaged(error):

@@ -115,6 +115,10 @@ def test_show_and_tail(data: Path) -> None:
     ("arguments", "expected"),
     [
         (("show", "gw.0/99"), "has 14 records and not this one"),
+        (("show", f"gw.0/{'9' * 25}"), "has 14 records and not this one"),
+        (("prove", f"gw.0/{'9' * 25}"), "has 14 records and not this one"),
+        (("payload", f"gw.0/{'9' * 25}"), "has 14 records and not this one"),
+        (("erase", "--id", f"gw.0/{'9' * 25}", "--reason", "r"), "has 14 records and not this one"),
         (("show", "gw.7/1"), "there is no shard 'gw.7'"),
         (("show", "nonsense"), "is no prediction id"),
         (("prove", "gw.0/99"), "has 14 records and not this one"),

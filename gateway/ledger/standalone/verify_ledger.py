@@ -123,9 +123,9 @@ def check_shard(folder: Path, heads: list[Head], peaks: Peaks) -> Iterator[tuple
             record = {"shard": folder.name, "seq": seq} if leaf is None else json.loads(leaf)
             item = tile(folder, seq >> 8)[(seq & 255) * 32 :][:32] if leaf is None else sha256(b"\x00" + leaf).digest()
             if (record["shard"], record["seq"], seq, len(item)) != (folder.name, size, size, 32):
-                what = f"record {record['shard']}/{record['seq']}, stored as {seq}, of hash '{item.hex()}'"
-                raise ValueError(f"MISSING: place {size} has {what}")
-            for shard, count, root in map(str.split, record.get("fields", {}).get("heads", ())):  # an anchor or a seal
+                named = f"{record['shard']}/{record['seq']}, stored as {seq}, of hash '{item.hex()}'"
+                raise ValueError(f"MISSING: place {size} has record {named}")
+            for shard, count, root in map(str.split, dict(record.get("fields", ())).get("heads", ())):  # anchor or seal
                 yield shard, (int(count), b64decode(root), f"an anchor in {folder.name}")
             grow(peaks, item)
             size, hashes = size + 1, (hashes + item)[-32 * 256 :]
