@@ -9,9 +9,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.ledger import files, note, readonly, segment
+from gateway.ledger import files, note, readonly
 from gateway.ledger.checkpoint import Checkpoint
-from gateway.ledger.errors import LedgerCorrupt
+from gateway.ledger.errors import LedgerCorrupt, LedgerError
+from gateway.ledger.sqlite_faults import damaged
 from gateway.ledger.tail import Tail
 
 _TABLES = """
@@ -20,6 +21,9 @@ CREATE TABLE tail  (one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER, hashe
 CREATE TABLE head  (size INTEGER PRIMARY KEY, t_us INTEGER NOT NULL, note TEXT NOT NULL) STRICT;
 """
 _ANCHORED = "SELECT CAST(coalesce(note, '') AS BLOB), CAST(coalesce(t_us, 0) AS INTEGER) FROM head ORDER BY size"
+_NOTE = "SELECT CAST(coalesce(note, '') AS BLOB) FROM head WHERE size=?"
+_PROMISED = "SELECT CAST(size AS INTEGER), CAST(root AS BLOB) FROM state"
+_HELP = "check its owner and rights, the disk, and that no other program holds it"
 NEWEST = "checkpoint"
 TABLE = "checkpoints.db"
 
@@ -47,7 +51,7 @@ def newest(directory: Path) -> Stored | None:
 
 
 def anchored(directory: Path) -> list[Stored]:
-    """The heads that were anchored, smallest first. Raises: LedgerCorrupt."""
+    """The heads that were anchored, smallest first. Raises: LedgerError, OSError."""
     path = directory / TABLE
     if not path.exists():
         return []
@@ -71,12 +75,12 @@ def tail(directory: Path) -> Tail | None:
 
 @contextmanager
 def _sound(path: Path) -> Iterator[None]:
-    """A damaged table, and a disk that takes none, as errors of ours. Raises: LedgerCorrupt, LedgerUnwritable."""
+    """Translate what SQLite says. Raises: LedgerCorrupt for a damaged table; LedgerError where it cannot be had."""
     try:
         yield
-    except (sqlite3.DatabaseError, note.BadNote, UnicodeDecodeError, TypeError) as error:
-        if isinstance(error, sqlite3.Error) and not segment.damaged(error):
-            raise segment.unwritable(error, path) from error
+    except (sqlite3.Error, note.BadNote, OverflowError, TypeError, ValueError) as error:
+        if isinstance(error, sqlite3.Error) and not damaged(error):
+            raise LedgerError(f"{path} cannot be used ({error}): {_HELP}") from error
         raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from a copy") from error
 
 
@@ -102,10 +106,12 @@ class Heads:
         self._directory = directory
         self._db: sqlite3.Connection | None = None
 
-    def open(self) -> tuple[int, bytes] | None:
-        """Open for writing; returns size and root of the tree that was last signed for (or about to be).
+    def open(self) -> list[tuple[int, bytes]]:
+        """Open for writing; returns size and root of the trees that must still be there: the one that was last signed
+        for (or about to be), the largest anchored one, and the newest head's. Any of them may be lost, or restored from
+        an older copy.
 
-        Raises: LedgerCorrupt, LedgerUnwritable.
+        Raises: LedgerError, OSError.
         """
         path = self._directory / TABLE
         with _sound(path):
@@ -114,13 +120,19 @@ class Heads:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=DELETE").fetchall()  # several processes may write: no WAL here
             self._db.execute("PRAGMA synchronous=FULL")
-            row = self._db.execute("SELECT size, root FROM state").fetchone()
-            return (int(row[0]), bytes(row[1])) if row else None
+            promised = [(int(size), bytes(root)) for size, root in self._db.execute(_PROMISED)]
+            if any(len(root) != 32 for _, root in promised):
+                raise note.BadNote("a root has not 32 bytes")
+            for raw, _ in self._db.execute(f"{_ANCHORED} DESC LIMIT 1"):
+                head = Checkpoint.parse(note.parse(raw).text)
+                promised.append((head.size, head.root))
+        stored = newest(self._directory)
+        return promised if stored is None else [*promised, (stored.head.size, stored.head.root)]
 
     def promise(self, root: bytes, tail: Tail) -> None:
         """Store, before anything is signed, what will be signed: no other root may ever be signed for this size.
 
-        Raises: LedgerCorrupt, LedgerUnwritable; nothing may be signed then.
+        Raises: LedgerError; nothing may be signed then.
         """
         with self._transaction() as db:
             db.execute("INSERT OR REPLACE INTO state VALUES (1,?,?)", (tail.size, root))
@@ -133,11 +145,11 @@ class Heads:
     def anchor(self, size: int, signed: note.Note, t_us: int) -> None:
         """Keep a head for good. For a size that is there already, new signature lines join the old ones.
 
-        Raises: LedgerCorrupt, LedgerUnwritable.
+        Raises: LedgerError.
         """
         with self._transaction() as db:
-            row = db.execute("SELECT note FROM head WHERE size=?", (size,)).fetchone()
-            before = note.parse(row[0].encode()) if row else None
+            row = db.execute(_NOTE, (size,)).fetchone()
+            before = note.parse(row[0]) if row else None
             if before is not None and before.text == signed.text:
                 fresh = [line for line in signed.signatures if line not in before.signatures]
                 signed = before.signed_by(*fresh)

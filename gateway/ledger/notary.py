@@ -42,17 +42,14 @@ class ShardTree:
         self._tree = Tree()
 
     def open(self) -> None:
-        """Take up the tree that was last signed. Raises: LedgerRolledBack, LedgerCorrupt."""
-        promised = self.heads.open()
-        if promised is None:
-            return
-        size, root = promised
+        """Take up the tree that was last signed. Raises: LedgerRolledBack, LedgerError, OSError."""
         have = self._reader.size()
-        if have < size:
-            raise LedgerRolledBack(f"shard {self.shard!r} has {have} records, {size} were signed: its tail is gone")
-        self._tree = load_tree(self._reader, size)
-        if self._tree.root() != root:
-            raise LedgerCorrupt(f"shard {self.shard!r}: the first {size} records are not those that were signed")
+        for size, root in sorted(set(self.heads.open())):
+            if have < size:
+                raise LedgerRolledBack(f"shard {self.shard!r} has {have} records, {size} were signed: its tail is gone")
+            self._tree = load_tree(self._reader, size)
+            if self._tree.root() != root:
+                raise LedgerCorrupt(f"shard {self.shard!r}: the first {size} records are not those that were signed")
 
     def grow(self) -> bool:
         """Read what is new, a bounded piece of it; True if there was something. Raises: LedgerCorrupt."""
@@ -95,8 +92,14 @@ class Notary:
         self._origin = origin
         self._lock: Lock | None = None
         self._trees: dict[str, ShardTree] = {}
-        self.alarms: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
+        self._unkept: dict[str, str] = {}
         self.keyring = Keyring(root / KEYRING)
+
+    @property
+    def alarms(self) -> Mapping[str, str]:
+        """Shards that cannot be signed, or whose heads could not be kept when they were last anchored, and why."""
+        return {**self._unkept, **self._refused}
 
     def open(self) -> None:
         """Lock, and make the first key if nothing was ever signed here.
@@ -125,9 +128,9 @@ class Notary:
                 tree = self._tree(shard)
                 if tree.grow() or tree.signed is None:
                     fresh[shard] = self._sign(tree)
-                self.alarms.pop(shard, None)
+                self._refused.pop(shard, None)
             except (LedgerError, OSError) as error:
-                self._refuse(shard, error)
+                self._alarm(self._refused, shard, error)
         return fresh
 
     def catch_up(self) -> Mapping[str, Checkpoint]:
@@ -148,8 +151,9 @@ class Notary:
             try:
                 tree.heads.anchor(head.size, self._note(head, kinds=("ed25519", "mldsa44")), self._clock_us())
                 kept[shard] = head
+                self._unkept.pop(shard, None)
             except (LedgerError, OSError) as error:
-                self._refuse(shard, error)
+                self._alarm(self._unkept, shard, error)
         return kept
 
     def close(self) -> None:
@@ -160,10 +164,10 @@ class Notary:
             self._lock.release()
             self._lock = None
 
-    def _refuse(self, shard: str, error: Exception) -> None:
-        if self.alarms.get(shard) != str(error):
+    def _alarm(self, alarms: dict[str, str], shard: str, error: Exception) -> None:
+        if alarms.get(shard) != str(error):
             log.critical("notary.refused", extra={"shard": shard, "error": str(error)})
-        self.alarms[shard] = str(error)
+        alarms[shard] = str(error)
         self._forget(shard)
 
     def _tree(self, shard: str) -> ShardTree:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.ledger.errors import LedgerNewer
 
-_POSITIONS = "CREATE TABLE IF NOT EXISTS position (shard TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID"
+POSITIONS = "CREATE TABLE IF NOT EXISTS position (shard TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 
 
 class Projection:
@@ -24,7 +24,8 @@ class Projection:
 
     @classmethod
     def open(cls, path: Path, tables: str, *, version: int) -> Projection:
-        """Open or make ``path`` with ``tables`` (SQL). Another ``version`` on disk is rebuilt from the ledger.
+        """Open or make ``path`` with ``tables`` (SQL). One of an earlier ``version`` is set aside as ``<name>.v<N>``,
+        and an empty one begins: it is told again from the ledger.
 
         Raises: LedgerNewer when the file is of a later version; sqlite3.Error.
         """
@@ -36,13 +37,14 @@ class Projection:
             raise LedgerNewer(f"{path} has version {found}, this software knows {version}: run the one that wrote it")
         if 0 < found < version:
             db.close()
-            for suffix in ("", "-wal", "-shm"):
+            path.replace(path.with_suffix(f".v{found}"))
+            for suffix in ("-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL").fetchall()
         db.execute("PRAGMA synchronous=NORMAL")
         if found != version:
-            db.executescript(f"BEGIN; {_POSITIONS}; {tables}; PRAGMA user_version={int(version)}; COMMIT;")
+            db.executescript(f"BEGIN; {POSITIONS}; {tables}; PRAGMA user_version={int(version)}; COMMIT;")
         return cls(db)
 
     def position(self, shard: str) -> int:

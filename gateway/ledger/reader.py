@@ -13,11 +13,7 @@ from typing import Any
 from gateway.ledger import readonly, segment
 from gateway.ledger.errors import LedgerCorrupt, LedgerError, NoSuchRecord
 from gateway.ledger.sealed import Block, Sealed
-
-_OUT_OF_REACH = frozenset(
-    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-)
-"""Says nothing about the bytes of the file."""
+from gateway.ledger.sqlite_faults import damaged
 
 _HELP = "check its owner and rights, that no other program holds it, and that TMPDIR has room for it"
 
@@ -133,7 +129,7 @@ class ShardReader:
             raise LedgerCorrupt(f"{path} cannot be read: restore it from its copy") from error
         except sqlite3.DatabaseError as error:
             self.close()
-            if error.sqlite_errorcode & 0xFF in _OUT_OF_REACH:
+            if not damaged(error):
                 raise LedgerError(f"{path} cannot be opened ({error}): {_HELP}") from error
             raise LedgerCorrupt(f"{path} cannot be read ({error}): restore it from its copy") from error
         except OSError as error:  # reading what a crash left needs a copy

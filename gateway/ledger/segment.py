@@ -16,6 +16,7 @@ from gateway.ledger import batch
 from gateway.ledger import files as durable
 from gateway.ledger.errors import LedgerCorrupt, LedgerNewer, LedgerUnwritable
 from gateway.ledger.sealed import Block, Sealed
+from gateway.ledger.sqlite_faults import damaged
 from gateway.ledger.tree import Tile
 
 SCHEMA = 1
@@ -143,11 +144,10 @@ class Segment:
                 raise LedgerCorrupt(f"{path} is damaged ({' '.join(found.split())}): restore it from its copy")
             if live:
                 batch.prepare(db)
-        except sqlite3.OperationalError as error:
-            db.close()
-            raise unwritable(error, path) from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             db.close()
+            if isinstance(error, sqlite3.Error) and not damaged(error):
+                raise unwritable(error, path) from error
             raise LedgerCorrupt(f"{path} is damaged ({error}): restore it from its copy") from error
         except BaseException:
             db.close()
@@ -277,12 +277,6 @@ class Segment:
     def close(self) -> None:
         """Close; the last connection to close moves the WAL into the file."""
         self._db.close()
-
-
-def damaged(error: Exception) -> bool:
-    """Whether it is about the bytes of a file; False for a fault of disk, rights or locks."""
-    about = ("no such", "Could not decode")
-    return not isinstance(error, sqlite3.OperationalError) or any(text in str(error) for text in about)
 
 
 def unwritable(error: sqlite3.Error | OSError, path: Path) -> LedgerUnwritable:

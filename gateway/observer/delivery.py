@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 from gateway.ledger.follower import Batch
 from gateway.ledger.projection import Projection
 from gateway.observer.cells import Counter
-from gateway.observer.projections import take_up
+from gateway.observer.projections import Size, take_up
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Delivery(Generic[Item]):
         """Its label in the lag metric."""
         return self._name
 
-    def open(self, size: Callable[[str], int]) -> None:
+    def open(self, size: Size) -> None:
         """Restore the positions; damaged ones, or a ledger shorter than what was delivered, mean starting over.
 
         Raises: LedgerNewer, OSError, sqlite3.OperationalError.

@@ -15,6 +15,7 @@ from gateway.observer.delivery import Delivery
 from gateway.observer.lag import Lookout
 from gateway.observer.metering import EventMaker, webhook
 from gateway.observer.otlp import choose
+from gateway.observer.projections import Size
 from gateway.observer.sampling import Policy, Sampler, policy_of
 from gateway.observer.settings import Settings
 from gateway.observer.telemetry import SpanMaker
@@ -35,7 +36,7 @@ class Exporter(Protocol):
         """Its label in the lag metric."""
         ...
 
-    def open(self, size: Callable[[str], int]) -> None:
+    def open(self, size: Size) -> None:
         """Restore positions."""
         ...
 

@@ -12,7 +12,7 @@ from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.follower import Batch
 from gateway.ledger.projection import Projection
 from gateway.ledger.record import Record, decode
-from gateway.observer.projections import take_up
+from gateway.observer.projections import Size, take_up
 
 UNREADABLE = "unreadable"
 """The kind that stands for a leaf which is no record: counted, never skipped in silence."""
@@ -61,7 +61,7 @@ class FoldFollower:
         """Its label in the lag metric."""
         return self._name
 
-    def open(self, size: Callable[[str], int]) -> None:
+    def open(self, size: Size) -> None:
         """Restore fold and positions; ``size`` tells how many leaves a shard has.
 
         A damaged database, or a ledger shorter than what was followed, means starting over from the ledger.

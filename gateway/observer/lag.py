@@ -40,19 +40,19 @@ class Lookout:
         self._readers: dict[str, ShardReader] = {}
         self.broken: dict[str, str] = {}
 
-    def size(self, shard: str) -> int:
-        """The number of leaves in ``shard``; 0 when it cannot be read, or is gone."""
+    def size(self, shard: str) -> int | None:
+        """The number of leaves in ``shard``, 0 when it is gone; None when it cannot be read."""
         try:
             size = self._reader(shard).size()
         except (LedgerError, OSError, sqlite3.Error) as error:
             self._note(shard, error)
-            return 0
+            return None
         self.broken.pop(shard, None)
         return size
 
     def sizes(self) -> dict[str, int]:
-        """The sizes of all shards."""
-        return {shard: self.size(shard) for shard in shards(self.root)}
+        """The sizes of all shards; 0 for one that cannot be read."""
+        return {shard: self.size(shard) or 0 for shard in shards(self.root)}
 
     def lags_us(self, followers: Sequence[Positioned]) -> dict[str, int]:
         """For each follower the age of the oldest record it has not seen, never negative; 0 when it has seen all."""

@@ -99,6 +99,7 @@ DAMAGES: list[Callable[[Path], None]] = [
     lambda path: forgery.execute(path, "DROP TABLE state"),
     lambda path: forgery.execute(path, "UPDATE head SET note = CAST(x'ff' AS TEXT)"),
     lambda path: forgery.execute(path, "UPDATE head SET note = 'text'"),
+    lambda path: forgery.execute(path, "UPDATE state SET root = x'00'"),
 ]
 
 
@@ -113,16 +114,74 @@ async def test_a_damaged_table_of_heads_is_an_alarm_and_stops_no_other_shard(
     one.step()
     one.anchor()
     one.close()
+    shutil.copy(root / "gw.0" / "checkpoints.db", root / "whole.db")
     damage(root / "gw.0" / "checkpoints.db")
     other = Notary(root, keys, clock_us=clock_us)
     other.open()
     assert "gw.1" in other.step()
     kept = other.anchor()
-    other.close()
+    other.step()
     assert set(kept) == {"gw.1"}
     assert set(other.alarms) == {"gw.0"}
-    assert "checkpoints.db cannot be read" in other.alarms["gw.0"]
-    assert "restore it from a copy" in other.alarms["gw.0"]
+    shutil.copy(root / "whole.db", root / "gw.0" / "checkpoints.db")
+    assert "gw.0" in other.step()
+    assert set(other.anchor()) == {"gw.0", "gw.1"}
+    assert other.alarms == {}
+    other.close()
+
+
+async def test_heads_that_cannot_be_kept_stay_an_alarm_until_they_are(
+    root: Path, open_shard: Open, notary: Notary
+) -> None:
+    """What is read to sign may be whole where what is written to anchor is not."""
+    ledger = await open_shard()
+    await fill(ledger, 300)
+    notary.open()
+    notary.step()
+    notary.anchor()
+    path = root / "gw.0" / "checkpoints.db"
+    shutil.copy(path, root / "whole.db")
+    forgery.execute(path, "DROP TABLE head", "CREATE TABLE head (size INTEGER PRIMARY KEY)")
+    await fill(ledger, 1)
+    assert "gw.0" in notary.step()
+    assert notary.anchor() == {}
+    assert "cannot be read" in notary.alarms["gw.0"]
+    notary.step()
+    assert "gw.0" in notary.alarms
+    shutil.copy(root / "whole.db", path)
+    notary.step()
+    assert set(notary.anchor()) == {"gw.0"}
+    assert notary.alarms == {}
+    notary.close()
+
+
+LOST: list[Callable[[Path], None]] = [
+    lambda shard: forgery.execute(shard / "checkpoints.db", "DELETE FROM state"),
+    lambda shard: (shard / "checkpoints.db").unlink(),
+    lambda shard: forgery.execute(shard / "checkpoints.db", "UPDATE state SET size = 0, root = x'00'"),
+    lambda shard: (shard / "checkpoint").unlink() or forgery.execute(shard / "checkpoints.db", "DELETE FROM state"),  # type: ignore[func-returns-value]  # one after the other
+]
+
+
+@pytest.mark.parametrize("lose", LOST)
+async def test_no_second_root_is_signed_for_a_size_because_a_promise_was_lost(
+    root: Path, open_shard: Open, keys: LogKeys, lose: Callable[[Path], None]
+) -> None:
+    ledger = await open_shard()
+    await fill(ledger, 300)
+    await ledger.close()
+    one = Notary(root, keys, clock_us=clock_us)
+    one.open()
+    one.step()
+    one.anchor()
+    one.close()
+    lose(root / "gw.0")
+    forgery.rewrite(root / "gw.0", forgery.replaced(50))
+    other = Notary(root, keys, clock_us=clock_us)
+    other.open()
+    assert other.step() == {}
+    assert set(other.alarms) == {"gw.0"}
+    other.close()
 
 
 async def test_a_shard_older_than_its_head_is_neither_signed_nor_continued(
