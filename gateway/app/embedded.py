@@ -83,7 +83,9 @@ class Embedded:
             )
             softened = self._leniency.over(self._point)
         except NoSuchRevision as error:
-            raise StartupError(f"the pinned policy revision is gone: {error}; see gateway policy history") from error
+            raise StartupError(
+                f"the pinned policy revision is gone: {error}; pin another (gateway policy rollback), or none (release)"
+            ) from error
         except PolicyInvalid as error:
             raise StartupError(f"the policy in {self._path} cannot be used:\n{error}") from error
         self._confirmed = ConfirmedPoint(softened, max_age_s=keys.max_staleness_s) if keys.max_staleness_s else None

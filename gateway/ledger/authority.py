@@ -18,7 +18,7 @@ from gateway.ledger import archive, export, handbook, heads, proof
 from gateway.ledger.heads import NEWEST
 from gateway.ledger.notary import KEYRING
 from gateway.ledger.reader import shards
-from gateway.ledger.reading import Int64, reads
+from gateway.ledger.reading import Int64, decoder_of
 from gateway.ledger.record import Record
 from gateway.ledger.verdict import Report
 from gateway.ledger.verify import GOVERNANCE, PREDICTIONS
@@ -58,7 +58,7 @@ class _Call(msgspec.Struct, gc=False):
     model: str = ""
 
 
-_read = reads(_Call)
+_read = decoder_of(_Call)
 
 
 def gather(

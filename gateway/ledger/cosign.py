@@ -12,7 +12,7 @@ from gateway.ledger import heads
 from gateway.ledger.checkpoint import decimal
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.heads import Heads, Stored
-from gateway.ledger.note import Note, Signature, VerifierKey, lines_of
+from gateway.ledger.note import BadNote, Note, Signature, VerifierKey, lines_of
 from gateway.ledger.proof import consistency
 from gateway.ledger.witness import cosignatures, request
 
@@ -56,7 +56,10 @@ def cosign(root: Path, shard: str, post: Post, trusted: Sequence[VerifierKey]) -
     old = max((s.head.size for s in stored if lines_of(s.signed, trusted)), default=0)
     status, body = _ask(root, shard, post, newest, old)
     if status == 409:
-        remembered = decimal(body.decode("ascii", "replace").strip())
+        try:
+            remembered = decimal(body.decode("ascii", "replace").strip())
+        except BadNote as error:
+            raise NotCosigned(f"the witness answered 409 without the size that it knows: {error}") from error
         if remembered > newest.head.size:
             raise NotCosigned(
                 f"the witness has seen {remembered} records of {shard!r}, the newest head covers "

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.ledger.ledger import Encode
-from gateway.ledger.reading import Int64, reads
+from gateway.ledger.reading import Int64, decoder_of
 
 Value: TypeAlias = str | int | bool | Sequence[str]
 
@@ -143,7 +143,7 @@ def event(
     return encode
 
 
-decode = reads(Event)
+decode = decoder_of(Event)
 """The event in a leaf. Raises: LedgerCorrupt."""
 
 

@@ -20,7 +20,7 @@ from gateway.ledger import events
 from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.reader import ShardReader
-from gateway.ledger.reading import Int64, reads
+from gateway.ledger.reading import Int64, decoder_of
 
 _PAGE = struct.Struct("<8s32s16sq")
 _MAGIC = b"GWOWED01"
@@ -68,7 +68,7 @@ class _Line(msgspec.Struct, gc=False):
     fields: Mapping[str, bool | Int64 | str | list[str]] = {}
 
 
-_read = reads(_Line)
+_read = decoder_of(_Line)
 
 
 async def settle(

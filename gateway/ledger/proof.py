@@ -21,14 +21,14 @@ from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.hashes import ShardHashes
 from gateway.ledger.note import BadNote, Note, VerifierKey
 from gateway.ledger.reader import ShardReader
-from gateway.ledger.reading import reads
+from gateway.ledger.reading import decoder_of
 from gateway.ledger.scan import Line
 from gateway.ledger.signature import verify
 
 HEADER = "c2sp.org/tlog-proof@v1"
 MAX_HASHES = 63
 
-_read = reads(Line)
+_read = decoder_of(Line)
 
 
 class BadProof(LedgerError):
@@ -128,7 +128,7 @@ def parse(data: bytes) -> Proof:
         extra, *hashes = (base64.b64decode(text, validate=True) for text in encoded)
         seq = decimal(lines[2].removeprefix("index "))
     except (ValueError, BadNote) as error:
-        raise BadProof(f"a line is not what it should be: {error}") from error
+        raise BadProof(f"expected a decimal index, and base64 of the record and of each hash: {error}") from error
     if any(len(item) != 32 for item in hashes):
         raise BadProof("a hash of the proof has not 32 bytes")
     return Proof(seq, extra, tuple(hashes), note.parse(signed))

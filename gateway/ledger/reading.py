@@ -16,7 +16,7 @@ Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """What every number of a record is within: SQLite and other readers hold no others."""
 
 
-def reads(kind: type[T]) -> Callable[[bytes], T]:
+def decoder_of(kind: type[T]) -> Callable[[bytes], T]:
     """What makes a ``kind`` of a leaf: it ignores fields that ``kind`` does not have.
 
     It raises: LedgerCorrupt, whatever is wrong with the bytes; its cause is what the decoder says.

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.ledger.reading import reads
+from gateway.ledger.reading import decoder_of
 
 SCHEMA = 1
 
@@ -94,5 +94,5 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return f"{self.shard}/{self.seq}"
 
 
-decode = reads(Record)
+decode = decoder_of(Record)
 """The record in a leaf; unknown fields (from a newer minor schema) are ignored. Raises: LedgerCorrupt."""

@@ -19,7 +19,7 @@ from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.owed import found
 from gateway.ledger.pruned import Pruned
 from gateway.ledger.reader import ShardReader
-from gateway.ledger.reading import Int64, reads
+from gateway.ledger.reading import Int64, decoder_of
 from gateway.ledger.tail import Tail
 from gateway.ledger.tree import Tile, Tree
 from gateway.ledger.verdict import Coverage, Finding, Verdict
@@ -53,7 +53,7 @@ class Line(msgspec.Struct, gc=False):
     fields: Mapping[str, bool | Int64 | str | list[str]] = {}
 
 
-_read = reads(Line)
+_read = decoder_of(Line)
 
 
 class Scan:

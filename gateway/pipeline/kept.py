@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TypeAlias
 
-from gateway.ledger.errors import KeyMissing
+from gateway.ledger.errors import KeyMissing, LedgerCorrupt
 from gateway.ledger.reader import ShardReader
 from gateway.ledger.record import Record
 from gateway.ledger.vault import Vault
+from gateway.malformed import MALFORMED
 from gateway.pipeline.payload import decode_payload
 
 Kept: TypeAlias = bytes | str
@@ -60,4 +61,7 @@ class KeptInputs:
             _, body = self._vault.open(sealed, record.prediction_id, record.tenant)
         except KeyMissing:  # the key was destroyed: that is how payloads are erased
             return ERASED
-        return (decode_payload(body).policy if body else b"") or NOT_RECORDED
+        try:
+            return (decode_payload(body).policy if body else b"") or NOT_RECORDED
+        except MALFORMED as error:
+            raise LedgerCorrupt(f"the payload of {record.prediction_id} is none that we know ({error})") from error

@@ -12,8 +12,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import msgspec
+
+from gateway.malformed import MALFORMED
 from gateway.policy.bundle import Bundle
 from gateway.policy.findings import PolicyInvalid
 
@@ -36,6 +39,12 @@ class Event:
     previous: str = ""
     author: str = ""
     text: str = ""
+
+
+class _Pin(msgspec.Struct, frozen=True):
+    digest: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    author: str = ""
+    reason: str = ""
 
 
 class Revisions:
@@ -102,11 +111,13 @@ class Revisions:
     def pinned(self) -> str:
         """The pinned digest, "" when the policy directory decides. A pin that cannot be read names no kept revision:
         it is refused as such a one, and the directory does not decide in its place."""
-        return self._pin("digest")
+        stated = self._pin()
+        return "" if stated is None else stated.digest
 
     def pinned_by(self) -> str:
-        """Who pinned it, "" when nothing is pinned."""
-        return self._pin("author")
+        """Who pinned it, "" when nothing is pinned, or nobody says."""
+        stated = self._pin()
+        return "" if stated is None else stated.author
 
     def note(self, kind: EventKind, bundle: Bundle, *, previous: str = "", author: str = "", text: str = "") -> Event:
         """Add an event about ``bundle`` to the history."""
@@ -133,13 +144,14 @@ class Revisions:
         active = (e.digest for e in reversed(self.history()) if e.kind in ("activated", "rolled-back"))
         return next(active, "")
 
-    def _pin(self, name: str) -> str:
+    def _pin(self) -> _Pin | None:
         try:
-            return str(json.loads((self._root / "pin.json").read_bytes())[name])
+            stated = msgspec.json.decode((self._root / "pin.json").read_bytes(), type=_Pin)
         except FileNotFoundError:
-            return ""
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return UNREADABLE
+            return None
+        except MALFORMED:
+            return _Pin(UNREADABLE)
+        return stated
 
     def _path(self, digest: str) -> Path:
         return self.folder / digest

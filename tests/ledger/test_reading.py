@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway.ledger import events, record
 from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.leaf import encode
-from gateway.ledger.reading import reads
+from gateway.ledger.reading import decoder_of
 from gateway.ledger.record import Record
 
 LEAF = encode(
@@ -26,7 +26,7 @@ class Kind(msgspec.Struct):
 
 
 def test_what_a_kind_does_not_have_is_ignored() -> None:
-    assert reads(Kind)(LEAF) == Kind("call")
+    assert decoder_of(Kind)(LEAF) == Kind("call")
 
 
 @pytest.mark.parametrize(

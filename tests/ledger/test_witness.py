@@ -137,6 +137,9 @@ async def test_a_log_gets_its_head_cosigned_and_a_policy_is_met(
         cosign(root, "gov", lambda _: (500, b"broken"), [witness.key])
     with pytest.raises(NotCosigned, match="this log was rolled back"):
         cosign(root, "gov", lambda _: (409, b"999999\n"), [witness.key])
+    for nonsense in (b"", b"x", b"9" * 5_000, b"\xb2"):
+        with pytest.raises(NotCosigned, match="answered 409 without the size that it knows"):
+            cosign(root, "gov", lambda _, body=nonsense: (409, body), [witness.key])  # type: ignore[misc]  # the loop's
     with pytest.raises(NotCosigned, match="does not answer"):
         cosign(root, "gov", http("http://127.0.0.1:9"), [witness.key])
 

@@ -166,7 +166,7 @@ def test_a_damaged_line_is_left_out(revisions: Revisions, tmp_path: Path) -> Non
     assert [event.kind for event in revisions.history()] == ["refused"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b'{"digest":"\xff"}', b"[" * 100_000])
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b'{"digest":""}', b'{"digest":"\xff"}', b"[" * 100_000])
 async def test_a_damaged_pin_is_refused_and_nothing_decides_in_its_place(
     policies: Path, point: EmbeddedPoint, revisions: Revisions, tmp_path: Path, damage: bytes
 ) -> None:
@@ -179,6 +179,7 @@ async def test_a_damaged_pin_is_refused_and_nothing_decides_in_its_place(
     edit(policies, '"2026-11-23.1"', '"2026-11-24.1"')
     await reloader.step()
     assert "unreadable pin.json" in str(reloader.refused)
+    assert revisions.pinned_by() == ""
     assert point.bundle.digest == first.digest
     assert revisions.release(author="ann")
     await reloader.step()
