@@ -130,13 +130,13 @@ class Trust:
 def read_trust(path: Path) -> Trust:
     """The trust in the file at ``path``. Raises: TrustError."""
     try:
-        document = msgspec.convert(tomllib.loads(path.read_text()), _Document)
+        document = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _Document)
     except OSError as error:
         raise TrustError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TrustError(f"{path}: not TOML: {error}") from error
     except msgspec.ValidationError as error:
         raise TrustError(f"{path}: {error}{_nearest(str(error))}") from error
+    except (ValueError, RecursionError) as error:
+        raise TrustError(f"{path}: not TOML: {error}") from error
     seen: set[str] = set()
     for n, issuer in enumerate(document.issuer):
         if defect := issuer.defect():

@@ -49,7 +49,11 @@ class TrustPolicy:
 def read(path: Path) -> TrustPolicy:
     """Read a policy file. Raises: BadPolicy naming file, line and what was expected; OSError."""
     reader = _Reader()
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise BadPolicy(f"{path}: a policy is UTF-8 text, this is not ({error})") from error
+    for number, line in enumerate(lines, start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from gateway.malformed import MALFORMED
 from gateway.policy.bundle import Bundle
 from gateway.policy.input import Document, encode
 from gateway.policy.interpreter import Interpreter, RegoError
@@ -51,7 +52,7 @@ def _names(engine: Interpreter, text: str, rule: str) -> tuple[str, ...] | None:
     """A rule's set of strings; None when there is no such rule or it is no such set."""
     try:
         names = msgspec.json.decode(engine.evaluate(text, f"data.gateway.authz.{rule}"), type=list[str])
-    except (RegoError, msgspec.ValidationError):
+    except (RegoError, *MALFORMED):
         return None
     return tuple(sorted(names))
 

@@ -55,6 +55,13 @@ def test_a_bad_file_is_named_with_key_value_and_what_to_write(tmp_path: Path, te
         load(write(tmp_path, text), environment={})
 
 
+@pytest.mark.parametrize("raw", [b"\xff", b"x = " + b"9" * 5_000, b"x = " + b"[" * 3_000])
+def test_what_is_no_toml_is_said(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "gateway.toml").write_bytes(raw)
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        load(tmp_path / "gateway.toml", environment={})
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         load(tmp_path / "none.toml", environment={})

@@ -87,6 +87,13 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, expected: str) -> Non
     assert str(caught.value).startswith(f"{path}: ")
 
 
+@pytest.mark.parametrize("raw", [b"\xff", b"issuer = " + b"9" * 5_000, b"issuer = " + b"[" * 3_000])
+def test_what_is_no_toml_is_said(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "trust.toml").write_bytes(raw)
+    with pytest.raises(TrustError, match="not TOML"):
+        read_trust(tmp_path / "trust.toml")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrustError, match="cannot be read"):
         read_trust(tmp_path / "none.toml")

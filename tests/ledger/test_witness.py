@@ -170,6 +170,12 @@ def test_a_wrong_policy_names_its_line(tmp_path: Path, text: str, expected: str)
         trust.read(path)
 
 
+def test_a_policy_that_is_no_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / "policy").write_bytes(b"log \xff\n")
+    with pytest.raises(trust.BadPolicy, match="a policy is UTF-8 text"):
+        trust.read(tmp_path / "policy")
+
+
 def test_nested_groups_count_as_specified(tmp_path: Path) -> None:
     privates = [Ed25519PrivateKey.generate() for _ in range(5)]
     keys = [signature.verifier_key(f"w.example/{i}", key, witness=True) for i, key in enumerate(privates)]
