@@ -100,7 +100,7 @@ async def test_an_allow_with_its_revision_over_one_kept_connection(tmp_path: Pat
     ],
 )
 async def test_what_is_no_decision_is_unavailable(tmp_path: Path, make_query: MakeQuery, data: bytes) -> None:
-    async with opa(tmp_path, saying(data, close=True)) as (point, seen):
+    async with opa(tmp_path, saying(data, close=True), budget_ms=5_000) as (point, seen):
         with pytest.raises(PolicyUnavailable):
             await point.decide(make_query())
         assert len(seen) == 1
