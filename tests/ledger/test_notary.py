@@ -155,6 +155,26 @@ async def test_heads_that_cannot_be_kept_stay_an_alarm_until_they_are(
     notary.close()
 
 
+async def test_a_damaged_table_without_a_copy_can_be_removed(root: Path, open_shard: Open, notary: Notary) -> None:
+    ledger = await open_shard()
+    await fill(ledger, 300)
+    notary.open()
+    notary.step()
+    notary.anchor()
+    half_gone(root / "gw.0" / "checkpoints.db")
+    await fill(ledger, 1)
+    notary.step()
+    assert "gw.0" in notary.alarms
+    notary.close()
+    (root / "gw.0" / "checkpoints.db").unlink()
+    notary.open()
+    assert notary.step()["gw.0"].size == 302
+    assert set(notary.anchor()) == {"gw.0"}
+    assert notary.alarms == {}
+    notary.close()
+    assert verify_data(root.parent).ok
+
+
 LOST: list[Callable[[Path], None]] = [
     lambda shard: forgery.execute(shard / "checkpoints.db", "DELETE FROM state"),
     lambda shard: (shard / "checkpoints.db").unlink(),
