@@ -81,8 +81,8 @@ def _ask(root: Path, shard: str, post: Post, newest: Stored, old: int) -> tuple[
 
 def _keep(directory: Path, newest: Stored, signed: Note) -> None:
     store = Heads(directory)
-    store.open()
     try:
+        store.open()
         store.anchor(newest.head.size, signed, newest.t_us)
     finally:
         store.close()

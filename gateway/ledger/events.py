@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.ledger.ledger import Encode
-from gateway.ledger.reading import Int64, decoder_of
+from gateway.ledger.reading import Whole, decoder_of
 
 Value: TypeAlias = str | int | bool | Sequence[str]
 
@@ -91,14 +91,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
     v: int = msgspec.field(default=0)
     kind: str = ""
     shard: str
-    seq: Int64
+    seq: Whole
     boot: str = ""
-    t_us: Int64 = 0
+    t_us: Whole = 0
     actor: str = ""
     cred: str = ""
     reason: str = ""
     re: tuple[str, ...] = ()
-    fields: Mapping[str, bool | Int64 | str | tuple[str, ...]] = {}
+    fields: Mapping[str, bool | Whole | str | tuple[str, ...]] = {}
 
 
 _encoder = msgspec.json.Encoder()

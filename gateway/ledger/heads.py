@@ -37,15 +37,17 @@ class Stored(NamedTuple):
 
 
 def newest(directory: Path) -> Stored | None:
-    """The shard's newest head, or None. Raises: LedgerCorrupt when the file is no signed checkpoint."""
+    """The shard's newest head, or None. Raises: LedgerCorrupt when it is no signed checkpoint, else LedgerError."""
     path = directory / NEWEST
     try:
         signed = note.parse(path.read_bytes())
         return Stored(Checkpoint.parse(signed.text), signed, path.stat().st_mtime_ns // 1000)
     except FileNotFoundError:
         return None
+    except IsADirectoryError as error:
+        raise LedgerCorrupt(f"{path} is a directory: restore the file from a copy") from error
     except OSError as error:
-        raise LedgerCorrupt(f"{path} cannot be read ({error.strerror}): restore it from a copy") from error
+        raise LedgerError(f"{path} cannot be read ({error.strerror}): {_HELP}") from error
     except note.BadNote as error:
         raise LedgerCorrupt(f"{path} is no signed checkpoint ({error}): restore it from a copy") from error
 

@@ -123,7 +123,11 @@ class Notary:
     def step(self) -> Mapping[str, Checkpoint]:
         """Sign a head for every shard that grew; returns those heads. A shard that does not fit is in ``alarms``."""
         fresh: dict[str, Checkpoint] = {}
-        for shard in shards(self._root):
+        there = shards(self._root)
+        for gone in (self._refused.keys() | self._unkept.keys()) - set(there):
+            self._refused.pop(gone, None)
+            self._unkept.pop(gone, None)
+        for shard in there:
             try:
                 tree = self._tree(shard)
                 if tree.grow() or tree.signed is None:

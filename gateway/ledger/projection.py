@@ -12,6 +12,18 @@ from gateway.ledger.errors import LedgerNewer
 POSITIONS = "CREATE TABLE IF NOT EXISTS position (shard TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT, WITHOUT ROWID"
 
 
+def set_aside(path: Path, ending: str) -> Path:
+    """Rename a database to ``<name>.<ending>``, or with the next free number behind it; its log goes with it, which
+    another process that has it open may need. Returns the new name. Raises: OSError."""
+    names = (path.with_suffix(f".{ending}{number or ''}") for number in range(1_000_000))
+    aside = next(name for name in names if not name.exists())
+    path.replace(aside)
+    with contextlib.suppress(FileNotFoundError):
+        path.with_name(f"{path.name}-wal").replace(aside.with_name(f"{aside.name}-wal"))
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    return aside
+
+
 class Projection:
     """SQLite file of one follower. May be read by others with ``?mode=ro`` at any time.
 
@@ -37,9 +49,7 @@ class Projection:
             raise LedgerNewer(f"{path} has version {found}, this software knows {version}: run the one that wrote it")
         if 0 < found < version:
             db.close()
-            path.replace(path.with_suffix(f".v{found}"))
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            set_aside(path, f"v{found}")
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL").fetchall()
         db.execute("PRAGMA synchronous=NORMAL")

@@ -12,8 +12,8 @@ from gateway.malformed import MALFORMED
 
 T = TypeVar("T")
 
-Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-"""What every number of a record is within: SQLite and other readers hold no others."""
+Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""What every number of a record is within: the integers that all readers of JSON hold exactly (RFC 8259, section 6)."""
 
 
 def decoder_of(kind: type[T]) -> Callable[[bytes], T]:

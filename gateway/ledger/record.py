@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.ledger.reading import decoder_of
+from gateway.ledger.reading import Whole, decoder_of
 
 SCHEMA = 1
 
@@ -31,13 +31,13 @@ ROOMY = 16_384
 class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One call and how it ended (``kind`` "call"). ``shard`` and ``seq`` are its position and thereby its id."""
 
-    v: int = 0  # always SCHEMA; the defaults of these four differ from any value, so they are always written
+    v: Whole = 0  # always SCHEMA; the defaults of these four differ from any value, so they are always written
     kind: str = ""
     shard: str = ""
-    seq: int = -1
+    seq: Whole = -1
     boot: str = ""  # id of the boot record: software, configuration, host, runtime
-    t_us: int = 0  # receipt, wall clock, microseconds since 1970 UTC
-    dur_us: int = 0  # monotonic, receipt until sealed
+    t_us: Whole = 0  # receipt, wall clock, microseconds since 1970 UTC
+    dur_us: Whole = 0  # monotonic, receipt until sealed
     tenant: str = ""
     principal: str = ""
     kind_p: str = ""
@@ -54,8 +54,8 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     manifest_sha: str = ""
     route: str = ""
     rt: str = ""  # runtime fingerprint, explained in the boot record
-    batch_n: int = 0  # rows of the batch that the model ran
-    batch_i: int = 0  # first row of this call in it
+    batch_n: Whole = 0  # rows of the batch that the model ran
+    batch_i: Whole = 0  # first row of this call in it
     allow: bool = False
     effect: str = ""  # enforced, warned, grant:<id>
     decision_id: str = ""
@@ -69,17 +69,17 @@ class Record(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     in_c: str = ""  # salted commitments to inputs, outputs and the policy input
     out_c: str = ""
     pol_c: str = ""
-    rows: int = 0
-    in_b: int = 0
-    out_b: int = 0
+    rows: Whole = 0
+    in_b: Whole = 0
+    out_b: Whole = 0
     payload: str = ""  # full, digest or none
-    score_bin: int = -1
+    score_bin: Whole = -1
     quality: tuple[str, ...] = ()
     status: str = ""  # name of the Code
     outcome: str = ""  # one of OUTCOMES
     stage: str = ""  # where it ended
     error: str = ""  # reason label of our error class, no message
-    ph: Mapping[str, int] = {}  # microseconds from receipt to the end of each phase reached
+    ph: Mapping[str, Whole] = {}  # microseconds from receipt to the end of each phase reached
     trace: str = ""
     span: str = ""
     parent: str = ""

@@ -9,15 +9,20 @@ from gateway.ledger.tree import HEIGHT, WIDTH, Tree
 
 
 def load_tree(reader: ShardReader, size: int) -> Tree:
-    """The tree over the first ``size`` leaves; reads at most 255 leaves and 255 tiles a level.
+    """The tree over the first ``size`` leaves; reads at most 255 leaves and 255 tiles a level. Of leaves that were
+    pruned since, the hashes are in a tile.
 
     Raises: LedgerCorrupt when leaves or tiles are missing.
     """
     start = size // WIDTH * WIDTH
     rows = reader.read(start, size - start) if size > start else []
-    if [seq for seq, _ in rows] != list(range(start, size)):
+    if [seq for seq, _ in rows] == list(range(start, size)):
+        last = [merkle.leaf_hash(leaf) for _, leaf in rows]
+    elif (tile := reader.tile(0, start // WIDTH)) is not None and len(tile) == WIDTH * 32:
+        last = [tile[at : at + 32] for at in range(0, (size - start) * 32, 32)]
+    else:
         raise LedgerCorrupt(f"shard {reader.shard!r}: leaves are missing between {start} and {size}")
-    levels = [[merkle.leaf_hash(leaf) for _, leaf in rows]]
+    levels = [last]
     while full := size >> (HEIGHT * len(levels)):
         depth = len(levels) - 1
         levels.append([_tile_root(reader, depth, n) for n in range(full // WIDTH * WIDTH, full)])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.ledger import anchor, heads, note
 from gateway.ledger.checkpoint import Checkpoint
-from gateway.ledger.errors import LedgerError
+from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.export import leaves, utc
 from gateway.ledger.heads import Stored
 from gateway.ledger.logkeys import Keyring
@@ -33,14 +35,22 @@ class Vouched:
     def own(self, root: Path) -> None:
         """The signed heads that lie beside the shards under ``root``."""
         for shard in shards(root):
-            try:
-                newest = heads.newest(root / shard)
+            with self._readable(shard):
                 for stored in heads.anchored(root / shard):
                     self.take(shard, stored, "an anchored head")
-                if newest is not None:
+            with self._readable(shard):
+                if (newest := heads.newest(root / shard)) is not None:
                     self.take(shard, newest, "the log's newest head", own=True)
-            except LedgerError as error:
-                self.findings.append(Finding(Verdict.BAD_SIGNATURE, shard, str(error)))
+
+    @contextmanager
+    def _readable(self, shard: str) -> Iterator[None]:
+        """What is damaged vouches for nothing, and is found; of what cannot be had nothing can be said."""
+        try:
+            yield
+        except LedgerCorrupt as error:
+            self.findings.append(Finding(Verdict.BAD_SIGNATURE, shard, str(error)))
+        except (LedgerError, OSError) as error:
+            self.findings.append(Finding(Verdict.CANNOT, shard, str(error)))
 
     def anchors(self, governance: Path, shard: str = "gov") -> None:
         """The anchors and seals in a governance ledger; also names a log's own head that is older than its anchor."""

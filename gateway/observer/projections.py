@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from gateway.ledger.projection import POSITIONS, Projection
+from gateway.ledger.projection import POSITIONS, Projection, set_aside
 from gateway.ledger.sqlite_faults import damaged
 from gateway.malformed import MALFORMED
 
@@ -46,7 +46,7 @@ def take_up(
     try:
         return _resumed(path, size, tables, version, restore)
     except _Unusable as cause:
-        aside = _set_aside(path)
+        aside = set_aside(path, "broken")
         log.warning("projection.set_aside", extra={"path": str(path), "aside": str(aside), "cause": str(cause)})
     projection = Projection.open(path, tables, version=version)
     restore(projection.db)
@@ -83,12 +83,3 @@ def _expected(tables: str) -> list[tuple[object, ...]]:
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.executescript(f"{POSITIONS}; {tables};")
         return db.execute(_COLUMNS).fetchall()
-
-
-def _set_aside(path: Path) -> Path:
-    names = (path.with_suffix(f".broken{number or ''}") for number in range(1_000_000))
-    aside = next(name for name in names if not name.exists())
-    path.replace(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return aside

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 
 from gateway.policy.input import Document
+from gateway.policy.schema import OPEN_MAPS
 
 ACTIONS = (
     ("health", "server_live", "ServerLive"),
@@ -97,6 +98,15 @@ def samples() -> Iterator[Document]:
     """One document for each action group."""
     for group, name, method in ACTIONS:
         yield sample(group, name, method)
+
+
+def laden() -> Document:
+    """An inference with something in every open map: only that tells whether a policy reads there."""
+    document = sample()
+    for section, name in OPEN_MAPS:
+        entries: Document = {"role": "r", "roles": {"role": ["r"]}} if name == "claims" else {"role": "r"}
+        document[section] = {**document[section], name: entries}  # type: ignore[dict-item]  # a section is a dict
+    return document
 
 
 def sample(group: str = "inference", name: str = "infer", method: str = "ModelInfer") -> Document:

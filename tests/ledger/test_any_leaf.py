@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.ledger import segment
 from gateway.ledger.keeper import Keeper
+from gateway.ledger.verdict import Verdict
 from gateway.ledger.verify import verify_data
 
 from . import forgery
@@ -100,6 +101,20 @@ async def test_a_schema_that_never_was_is_no_older_one(data: Path, version: int)
     forgery.execute(segment.files(data / "ledger" / "gw.0")[0], f"PRAGMA user_version={version}")
     assert verify_data(data).exit_status != 0
     assert standalone(data)[0] != 0
+
+
+async def test_a_head_that_may_not_be_read_is_no_evidence(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path.read_bytes
+
+    def refused(path: Path) -> bytes:
+        if path.name == "checkpoint":
+            raise PermissionError(13, "Permission denied", str(path))
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    report = verify_data(data)
+    assert {finding.verdict for finding in report.findings} == {Verdict.CANNOT}
+    assert report.exit_status == 2
 
 
 async def test_a_head_that_is_a_directory_is_a_finding(data: Path) -> None:

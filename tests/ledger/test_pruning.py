@@ -10,7 +10,8 @@ from gateway.ledger import events, orders, proof, record, segment
 from gateway.ledger.errors import LedgerError
 from gateway.ledger.export import leaves
 from gateway.ledger.keeper import Keeper
-from gateway.ledger.logkeys import Keyring
+from gateway.ledger.logkeys import Keyring, LogKeys
+from gateway.ledger.notary import Notary
 from gateway.ledger.verify import verify_data
 
 from . import forgery
@@ -98,6 +99,29 @@ async def test_young_live_and_held_segments_are_not_pruned(root: Path, open_shar
     assert held.records == ()
     assert len(held.kept) >= 100
     assert len([leaf for leaf in leaves(root, "gw.0") if record.decode(leaf).kind == "call"]) == 450
+
+
+async def test_a_promise_that_was_pruned_since_is_held_to_its_tiles(root: Path, open_shard: Open) -> None:
+    """A head that was anchored long ago, and an older copy of the table of heads, still bind the notary."""
+    ledger = await open_shard(segment_leaves=300)
+    await fill(ledger, 150)
+    one = Notary(root, LogKeys(root.parent / "keys" / "log"), clock_us=clock_us)
+    one.open()
+    one.step()
+    one.anchor()
+    for _ in range(26):
+        await fill(ledger, 50)
+    one.step()
+    one.close()
+    orders.place(root / "gw.0", order("prune", before_us=clock_us()))
+    await ledger.carry_out()
+    other = Notary(root, LogKeys(root.parent / "keys" / "log"), clock_us=clock_us)
+    other.open()
+    other.step()
+    assert other.alarms == {}
+    assert set(other.anchor()) == {"gw.0"}
+    other.close()
+    await ledger.close()
 
 
 async def test_a_pruned_segment_hides_no_missing_record(root: Path, open_shard: Open) -> None:

@@ -40,6 +40,8 @@ def test_what_a_kind_does_not_have_is_ignored() -> None:
         LEAF.replace(b"gw.0", b"gw.\x00"),
         LEAF.replace(b'"infer"', b'"inf\xffr"'),
         LEAF.replace(b"7", b"7.5"),
+        LEAF.replace(b"7", b"9007199254740993"),
+        LEAF.replace(b"9}", b"9007199254740993}"),
         LEAF.replace(b"9}", b"[" * 60_000),
     ],
 )

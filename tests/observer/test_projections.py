@@ -110,6 +110,19 @@ def test_a_shard_that_cannot_be_read_is_no_shorter_one(shards, record, path: Pat
     assert counted(shards, path) == RECORDS + 1
 
 
+def test_what_is_set_aside_is_whole_though_another_process_reads_it(shards, path: Path) -> None:
+    """Then closing moves no log into the file; the log goes along."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT * FROM position").fetchall()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("CREATE TABLE sums AS SELECT 7 AS requests")
+    assert counted(shards, path) == RECORDS  # a table too many
+    other.close()
+    with closing(sqlite3.connect(path.with_suffix(".broken"))) as aside:
+        assert aside.execute("SELECT requests FROM sums").fetchall() == [(7,)]
+
+
 def test_one_that_is_sound_goes_on(shards, record, path: Path) -> None:
     shards.add(record(RECORDS))
     assert counted(shards, path) == RECORDS + 1

@@ -82,6 +82,15 @@ def test_a_read_that_the_analysis_overlooked_is_found_before_it_decides() -> Non
     assert any("canary mine" in finding.text for finding in found)
 
 
+@pytest.mark.parametrize("path", ["subject.claims.role", "model.labels.role", "request.metadata.role"])
+def test_an_overlooked_read_of_an_open_map_is_found_without_a_canary(path: str) -> None:
+    body = f'default p := false\n\np if input.{path} == "r"\n\n'
+    decision = 'decision := {"v": 1, "allow": p, "reasons": [], "obligations": []}'
+    engine = Interpreter({"p.rego": HEAD + body + decision}, "{}")
+    assert list(overlooked(engine, frozenset({tuple(path.split("."))}), "p.rego", ())) == []
+    assert [f.code for f in overlooked(engine, frozenset({("subject", "id")}), "p.rego", ())] == ["overlooked-read"]
+
+
 CANARY = Canary(name="mine", action="inference:infer", allow=True)
 
 
