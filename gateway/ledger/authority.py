@@ -18,7 +18,7 @@ from gateway.ledger import archive, export, handbook, heads, proof
 from gateway.ledger.heads import NEWEST
 from gateway.ledger.notary import KEYRING
 from gateway.ledger.reader import shards
-from gateway.ledger.reading import Whole, decoder_of
+from gateway.ledger.reading import Int64, decoder_of
 from gateway.ledger.record import Record
 from gateway.ledger.verdict import Report
 from gateway.ledger.verify import GOVERNANCE, PREDICTIONS
@@ -54,7 +54,7 @@ class Selection(NamedTuple):
 
 
 class _Call(msgspec.Struct, gc=False):
-    t_us: Whole = 0
+    t_us: Int64 = 0
     model: str = ""
 
 

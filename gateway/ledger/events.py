@@ -12,7 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from gateway.ledger.ledger import Encode
-from gateway.ledger.reading import Whole, decoder_of
+from gateway.ledger.reading import Int64, decoder_of
 
 Value: TypeAlias = str | int | bool | Sequence[str]
 
@@ -91,14 +91,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=T
     v: int = msgspec.field(default=0)
     kind: str = ""
     shard: str
-    seq: Whole
+    seq: Int64
     boot: str = ""
-    t_us: Whole = 0
+    t_us: Int64 = 0
     actor: str = ""
     cred: str = ""
     reason: str = ""
     re: tuple[str, ...] = ()
-    fields: Mapping[str, bool | Whole | str | tuple[str, ...]] = {}
+    fields: Mapping[str, bool | Int64 | str | tuple[str, ...]] = {}
 
 
 _encoder = msgspec.json.Encoder()
@@ -148,6 +148,8 @@ decode = decoder_of(Event)
 
 
 def _plain(kind: str, name: str, value: Value) -> bool | int | str | tuple[str, ...]:
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise ValueError(f"event {kind!r}, field {name!r}: an integer of {value.bit_length()} bits, of at most 63")
     if isinstance(value, bool | int | str):
         return value
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):

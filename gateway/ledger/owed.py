@@ -20,7 +20,7 @@ from gateway.ledger import events
 from gateway.ledger.errors import LedgerCorrupt
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.reader import ShardReader
-from gateway.ledger.reading import Whole, decoder_of
+from gateway.ledger.reading import Int64, decoder_of
 
 _PAGE = struct.Struct("<8s32s16sq")
 _MAGIC = b"GWOWED01"
@@ -65,7 +65,7 @@ class OwedPage:
 class _Line(msgspec.Struct, gc=False):
     kind: str
     boot: str = ""
-    fields: Mapping[str, bool | Whole | str | list[str]] = {}
+    fields: Mapping[str, bool | Int64 | str | list[str]] = {}
 
 
 _read = decoder_of(_Line)

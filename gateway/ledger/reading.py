@@ -12,8 +12,12 @@ from gateway.malformed import MALFORMED
 
 T = TypeVar("T")
 
+Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""What every number of a leaf is within: SQLite holds no others."""
+
 Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-"""What every number of a record is within: the integers that all readers of JSON hold exactly (RFC 8259, section 6)."""
+"""What the numbers of a call are within: all readers of JSON hold them exactly (RFC 8259, section 6), and sums of many
+of them stay within 64 bits."""
 
 
 def decoder_of(kind: type[T]) -> Callable[[bytes], T]:

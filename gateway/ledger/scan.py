@@ -19,7 +19,7 @@ from gateway.ledger.errors import LedgerCorrupt, LedgerError
 from gateway.ledger.owed import found
 from gateway.ledger.pruned import Pruned
 from gateway.ledger.reader import ShardReader
-from gateway.ledger.reading import Whole, decoder_of
+from gateway.ledger.reading import Int64, decoder_of
 from gateway.ledger.tail import Tail
 from gateway.ledger.tree import Tile, Tree
 from gateway.ledger.verdict import Coverage, Finding, Verdict
@@ -46,11 +46,11 @@ class Line(msgspec.Struct, gc=False):
     v: int
     kind: str
     shard: str
-    seq: Whole
+    seq: Int64
     boot: str = ""
-    t_us: Whole = 0
-    dur_us: Whole = 0
-    fields: Mapping[str, bool | Whole | str | list[str]] = {}
+    t_us: Int64 = 0
+    dur_us: Int64 = 0
+    fields: Mapping[str, bool | Int64 | str | list[str]] = {}
 
 
 _read = decoder_of(Line)

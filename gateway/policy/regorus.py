@@ -1,4 +1,4 @@
-"""The embedded decision point: decides in process, in about 100 microseconds, or 2 when it has decided so before."""
+"""The embedded decision point: decides in process, in about 150 microseconds, or 2 when it has decided so before."""
 
 from __future__ import annotations
 

@@ -88,10 +88,10 @@ def judge(task: Task) -> Outcome:
         if not any(finding.severity == "error" for finding in findings):
             findings += tuple(sorted(set(_evaluate_each(engine))))
         if not any(finding.severity == "error" for finding in findings):
-            reads = reads_of(ast)
+            reads, canaries = reads_of(ast), parse(task.canaries) if task.vet else ()
             findings += tuple(_time(engine, min(task.modules), task.max_decision_ms))
-            findings += tuple(overlooked(engine, reads, min(task.modules), parse(task.canaries) if task.vet else ()))
-            vetted = _vet(engine, task) if task.vet else Outcome(())
+            findings += tuple(overlooked(engine, reads, min(task.modules), canaries))
+            vetted = _vet(engine, task, canaries) if task.vet else Outcome(())
             return Outcome(findings + vetted.findings, reads, vetted.tests, vetted.canaries)
     except RegoError as error:
         return Outcome((Finding.of_engine(str(error), "data.json"),))
@@ -101,11 +101,10 @@ def judge(task: Task) -> Outcome:
     return Outcome(findings, reads_of(ast))
 
 
-def _vet(engine: Interpreter, task: Task) -> Outcome:
-    """Tests that fail, canaries that are answered wrongly. Raises: PolicyInvalid, RegoError."""
+def _vet(engine: Interpreter, task: Task, canaries: tuple[Canary, ...]) -> Outcome:
+    """Tests that fail, canaries that are answered wrongly. Raises: RegoError."""
     results = run_tests(task.modules, task.tests, task.data).results if task.tests else ()
     findings = [_failed_test(result) for result in results if not result.passed]
-    canaries = parse(task.canaries)
     for finding in failures(canaries, lambda raw: _answer(engine, raw), task.canaries):
         findings.append(replace(finding, text=f"{finding.text} ({WHAT_TO_DO})"))
     return Outcome(tuple(findings), None, len(results), len(canaries))

@@ -139,6 +139,8 @@ def test_an_older_projection_is_rebuilt_and_a_newer_one_refused(tmp_path: Path) 
 def test_events_take_flat_values_only() -> None:
     with pytest.raises(ValueError, match="unknown event kind"):
         events.event("party", boot="", t_us=0)
+    with pytest.raises(ValueError, match="an integer of 64 bits, of at most 63"):
+        events.event("boot", boot="b", t_us=1, fields={"size": 1 << 63})
     with pytest.raises(ValueError, match="float"):
         events.event("alert", boot="", t_us=0, fields={"x": 1.5})  # type: ignore[dict-item]
     leaf = events.event("approved", boot="b", t_us=1, actor="eva", reason="ok", fields={"n": 2, "to": ["a"]})("gov", 7)
